@@ -1,0 +1,169 @@
+//! Rules: pure functions from a [`Case`] to [`Finding`]s. One rule a file; its `DOC` is the manual of `explain`.
+//!
+//! A new rule is a new file and a line in [`RULES`]; `why`, the chart, `explain` and the manual follow from there.
+
+use std::net::{IpAddr, SocketAddr};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::port::Port;
+use crate::snapshot::Snapshot;
+use crate::socket::{Family, Transport};
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Good to know; nothing fails by it.
+    Note,
+    /// Will fail some day, or fails in some cases.
+    Warning,
+    /// Fails now, for this reason.
+    Error,
+}
+
+/// A way out: what it does, and what to type for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Remedy {
+    /// What it does, in a few words.
+    pub text: String,
+    /// The command to type, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+}
+
+impl Remedy {
+    /// A way out with the command for it.
+    pub fn command(text: impl Into<String>, command: impl Into<String>) -> Self {
+        Self { text: text.into(), command: Some(command.into()) }
+    }
+
+    /// A way out that is not one command.
+    pub fn advice(text: impl Into<String>) -> Self {
+        Self { text: text.into(), command: None }
+    }
+}
+
+/// What a rule found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Finding {
+    /// The rule's id, in kebab-case.
+    pub rule: &'static str,
+    /// How much it matters.
+    pub severity: Severity,
+    /// One sentence: the verdict.
+    pub summary: String,
+    /// What was seen that proves it, a line each.
+    pub evidence: Vec<String>,
+    /// Ways out, mildest first.
+    pub remedies: Vec<Remedy>,
+}
+
+/// How a trial bind was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reuse {
+    /// Without options.
+    Plain,
+    /// With SO_REUSEADDR.
+    ReuseAddress,
+}
+
+/// What came of one trial bind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "result")]
+pub enum Outcome {
+    /// It bound (and listened, where that was needed to tell).
+    Bound,
+    /// The system refused.
+    Refused {
+        /// The call: `socket`, `bind`, `listen`.
+        call: String,
+        /// The code's name: `EADDRINUSE`, `WSAEACCES`.
+        name: String,
+        /// The system's number.
+        code: i32,
+    },
+    /// Not tried, because trying would have disturbed a running service or could not be done; the reason.
+    NotTried {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// One trial bind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Trial {
+    /// Where.
+    pub address: SocketAddr,
+    /// With which options.
+    pub reuse: Reuse,
+    /// What came of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// Whether the socket table answered instead of the kernel.
+    pub inferred: bool,
+}
+
+/// What was asked: may I have this port?
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// TCP or UDP.
+    pub transport: Transport,
+    /// The port; none asks for any port, as `bind(0)` does.
+    pub port: Option<Port>,
+    /// The address; none asks for 0.0.0.0 and dual-stack `[::]`.
+    pub address: Option<IpAddr>,
+    /// The user who asks: effective user id (Linux).
+    pub uid: Option<u32>,
+}
+
+impl Question {
+    /// The families that the question concerns.
+    pub fn families(&self) -> &'static [Family] {
+        match self.address.map(Family::of) {
+            None => &Family::ALL,
+            Some(Family::Ipv4) => &[Family::Ipv4],
+            Some(Family::Ipv6) => &[Family::Ipv6],
+        }
+    }
+}
+
+/// All that a rule may look at. Plain data.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// What was seen.
+    pub snapshot: &'a Snapshot,
+    /// What was asked; none for the chart, which asks about the whole host.
+    pub question: Option<&'a Question>,
+    /// What the bind trials gave; empty when none were made (`--from`).
+    pub trials: &'a [Trial],
+}
+
+/// One rule.
+pub struct Rule {
+    /// Its id, in kebab-case.
+    pub id: &'static str,
+    /// What it finds, in a few words.
+    pub title: &'static str,
+    /// Its page of the manual.
+    pub doc: &'static str,
+    /// The rule itself.
+    pub check: fn(&Case<'_>) -> Vec<Finding>,
+}
+
+/// Every rule, the most telling first: findings of one severity are shown in this order.
+pub static RULES: &[Rule] = &[];
+
+/// Every finding of a case, the most severe first.
+pub fn diagnose(case: &Case<'_>) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = RULES.iter().flat_map(|rule| (rule.check)(case)).collect();
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    findings
+}
+
+/// The rule of an id.
+pub fn rule(id: &str) -> Option<&'static Rule> {
+    RULES.iter().find(|rule| rule.id == id)
+}

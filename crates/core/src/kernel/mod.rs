@@ -1,0 +1,1 @@
+//! What systems hand out, decoded from bytes or text: one format a file.

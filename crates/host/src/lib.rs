@@ -1,0 +1,12 @@
+//! Portolan's host: every effect on this machine and the network.
+//!
+//! The only crate with `unsafe` and with system conditions. [`sys`] is a typed façade of a few functions that
+//! return values; nothing above it knows a system.
+
+pub mod bind;
+mod error;
+mod look;
+pub mod sys;
+
+pub use error::Error;
+pub use look::{Look, Namespace, OwnerSearch, Sections, SocketFilter, look};

@@ -1,0 +1,82 @@
+//! One look at this host: what a command wants to know, put together from the façade into a `Snapshot`.
+
+use std::collections::BTreeSet;
+
+use portolan_core::port::PortSet;
+use portolan_core::snapshot::Snapshot;
+use portolan_core::socket::{Family, State, Transport};
+
+use crate::Error;
+
+/// Whose sockets and settings: a network namespace (Linux).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Namespace {
+    /// That of this process.
+    #[default]
+    Own,
+    /// A name below /run/netns.
+    Named(String),
+    /// That of a process.
+    Of(u32),
+}
+
+/// Which sockets are wanted; what the system can filter is filtered there.
+#[derive(Clone, Debug, Default)]
+pub struct SocketFilter {
+    /// One transport; none for both.
+    pub transport: Option<Transport>,
+    /// One family; none for both.
+    pub family: Option<Family>,
+    /// States; empty for all.
+    pub states: BTreeSet<State>,
+    /// Local ports; none for all.
+    pub local_ports: Option<PortSet>,
+}
+
+/// Whose the sockets are: how far to look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OwnerSearch {
+    /// Not at all: `OwnerState::NotAsked`.
+    #[default]
+    None,
+    /// Every holder of every socket of the look.
+    All,
+    /// Likely holders first, and stop at the first one of each socket.
+    First,
+}
+
+/// Which parts besides sockets and owners.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sections {
+    /// Ranges, reservations, settings, addresses.
+    pub settings: bool,
+    /// Counters.
+    pub counters: bool,
+    /// Socket units, DNAT rules, container proxies.
+    pub carriers: bool,
+    /// Firewall rules.
+    pub firewall: bool,
+}
+
+impl Sections {
+    /// All of them.
+    pub const ALL: Self = Self { settings: true, counters: true, carriers: true, firewall: true };
+}
+
+/// What to look at.
+#[derive(Clone, Debug, Default)]
+pub struct Look {
+    /// In which network namespace.
+    pub namespace: Namespace,
+    /// Which sockets; none to leave sockets out.
+    pub sockets: Option<SocketFilter>,
+    /// Their owners.
+    pub owners: OwnerSearch,
+    /// What else.
+    pub sections: Sections,
+}
+
+/// Looks. Fails only where there is nothing to show at all (no such namespace); what could not be seen is a gap.
+pub fn look(_look: &Look) -> Result<Snapshot, Error> {
+    Ok(Snapshot::default())
+}

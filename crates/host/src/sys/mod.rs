@@ -1,0 +1,1 @@
+//! The façade: a few typed functions for each system, returning values.

