@@ -268,7 +268,7 @@ impl PortSet {
             std::iter::from_fn(move || {
                 let bit = rest.trailing_zeros();
                 rest &= rest.wrapping_sub(1);
-                (bit < 64).then(|| Port((index as u16) << 6 | bit as u16))
+                (bit < 64).then_some(Port((index as u16) << 6 | bit as u16))
             })
         })
     }
