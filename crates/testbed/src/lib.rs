@@ -33,11 +33,16 @@ pub fn program(name: &str) -> PathBuf {
     })
 }
 
+/// Whether this process may make namespaces and change users.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// Fails clearly where namespaces cannot be made.
 #[track_caller]
 fn require_root() {
     assert!(
-        rustix::process::geteuid().is_root(),
+        is_root(),
         "network namespaces need root: run `cargo xtask test`, which uses sudo for the test programs"
     );
     assert!(

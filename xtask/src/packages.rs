@@ -1,0 +1,68 @@
+//! The Debian packages that tests and benchmarks need: the one list, and their installation.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+/// A program, and the package that brings it.
+const NEEDED: [(&str, &str); 6] = [
+    ("ip", "iproute2"),
+    ("ss", "iproute2"),
+    ("nft", "nftables"),
+    ("lsof", "lsof"),
+    ("netstat", "net-tools"),
+    ("fuser", "psmisc"),
+];
+
+/// Installs what is missing, with sudo where this user is not root.
+pub(crate) fn install() -> anyhow::Result<()> {
+    let mut missing: Vec<&str> =
+        NEEDED.iter().filter(|(program, _)| !is_installed(program)).map(|(_, package)| *package).collect();
+    missing.dedup();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let typed = format!("apt-get install {}", missing.join(" "));
+    if !is_installed("apt-get") {
+        bail!(
+            "these Debian packages, or what your system calls them, must be installed: {}",
+            missing.join(" ")
+        );
+    }
+    let install = ["install", "--yes", "--no-install-recommends"];
+    for arguments in [&["update"][..], &[&install[..], &missing].concat()] {
+        println!("    apt-get {}", arguments.join(" "));
+        let status = as_root("apt-get")?.env("DEBIAN_FRONTEND", "noninteractive").args(arguments).status()?;
+        if !status.success() {
+            bail!("apt-get {} failed ({status}): type `{typed}` as root and try again", arguments.join(" "));
+        }
+    }
+    Ok(())
+}
+
+/// A command as root: itself, or through sudo.
+fn as_root(program: &str) -> anyhow::Result<Command> {
+    if portolan_testbed::is_root() {
+        return Ok(Command::new(program));
+    }
+    require_sudo()?;
+    let mut command = Command::new("sudo");
+    command.arg("-E").arg(program);
+    Ok(command)
+}
+
+/// Fails clearly where root is needed and cannot be had.
+pub(crate) fn require_sudo() -> anyhow::Result<()> {
+    is_installed("sudo").then_some(()).context("this needs root: run it as root, or install sudo")
+}
+
+/// The path, and where Debian keeps programs for root, which `su` leaves out.
+pub(crate) fn path() -> String {
+    format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
+}
+
+/// Whether a program is on that path.
+fn is_installed(program: &str) -> bool {
+    path().split(':').any(|folder| Path::new(folder).join(program).is_file())
+}
