@@ -10,4 +10,5 @@ pub mod owner;
 pub mod port;
 pub mod range;
 pub mod snapshot;
+pub mod snapshot_file;
 pub mod socket;
