@@ -1,1 +1,47 @@
-//! What the tests and benchmarks stand on.
+//! What the tests and benchmarks stand on: network namespaces made by the test itself, programs that hold sockets
+//! in them in every way a test needs, and running and measuring a program there.
+//!
+//! Linux only, and root only: `cargo xtask test` takes care of both. Everything here panics with what to type next,
+//! as a test would, instead of returning errors that every test must unwrap. The crate is never published and
+//! nothing that ships depends on it; its two system calls that need `unsafe` stand in `system.rs`.
+
+mod held;
+mod measured;
+mod namespace;
+mod system;
+
+use std::path::{Path, PathBuf};
+
+pub use held::{Held, Holding, READY};
+pub use measured::{Measured, measured};
+pub use namespace::Namespace;
+pub use system::ignore_sigterm;
+
+/// Path of a program of this workspace: `portolan`, `testbed`. It is looked for beside the running executable and
+/// above it, which is where cargo puts both (`target/debug`, with tests in `target/debug/deps`).
+///
+/// # Panics
+/// When it was not built.
+#[track_caller]
+pub fn program(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("/proc is mounted");
+    let found = own.ancestors().skip(1).take(3).map(|folder| folder.join(name)).find(|path| path.is_file());
+    let package = if name == "testbed" { "portolan-testbed" } else { name };
+    let profile = if own.ancestors().any(|folder| folder.ends_with("release")) { " --release" } else { "" };
+    found.unwrap_or_else(|| {
+        panic!("no program '{name}' near {}: run cargo build -p {package}{profile}", own.display())
+    })
+}
+
+/// Fails clearly where namespaces cannot be made.
+#[track_caller]
+fn require_root() {
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "network namespaces need root: run `cargo xtask test`, which uses sudo for the test programs"
+    );
+    assert!(
+        ["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip", "/bin/ip"].iter().any(|path| Path::new(path).exists()),
+        "the program 'ip' is missing: run `apt-get install iproute2`"
+    );
+}

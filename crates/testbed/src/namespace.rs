@@ -1,0 +1,203 @@
+//! Network namespaces: made by a test, named `plt-PID-N` below /run/netns, and gone with their processes at its end.
+//!
+//! Source: ip-netns(8), setns(2), network_namespaces(7). iproute2 makes, links and removes them; entering one is a
+//! system call, since a thread can do it for itself alone. Left out: mount and pid namespaces, which ports do not need.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+use rustix::fd::AsFd;
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+const FOLDER: &str = "/run/netns";
+const PREFIX: &str = "plt-";
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+static SWEEP: Once = Once::new();
+
+/// A network namespace with loopback up and nothing else in it.
+#[derive(Debug)]
+pub struct Namespace {
+    name: String,
+}
+
+impl Namespace {
+    /// A new, empty namespace. The first one of a process also removes what dead test processes left behind.
+    ///
+    /// # Panics
+    /// When not root, or without iproute2.
+    #[track_caller]
+    #[expect(clippy::new_without_default, reason = "it makes something outside of the program")]
+    pub fn new() -> Self {
+        crate::require_root();
+        SWEEP.call_once(remove_stale);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{PREFIX}{}-{number}", std::process::id());
+        ip(&["netns", "add", &name]);
+        let namespace = Self { name };
+        ip(&["-n", namespace.name(), "link", "set", "lo", "up"]);
+        namespace
+    }
+
+    /// Its name, as `ip netns` and `portolan --netns` take it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The file that stands for it.
+    pub fn path(&self) -> PathBuf {
+        Path::new(FOLDER).join(&self.name)
+    }
+
+    /// The inode of the namespace, as `/proc/PID/ns/net` shows it.
+    pub fn inode(&self) -> u64 {
+        fs::metadata(self.path()).expect("the namespace exists while this value does").ino()
+    }
+
+    /// Runs a closure on a thread of its own inside; programs that it starts are inside too. A panic goes on outside.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let namespace = File::open(self.path()).expect("the namespace exists while this value does");
+        let inside = move || {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+                .expect("root may enter a network namespace");
+            work()
+        };
+        match thread::scope(|scope| scope.spawn(inside).join()) {
+            Ok(value) => value,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    /// A command that will run inside, as root. The process keeps one pid: it is the program itself at the end.
+    pub fn command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new(crate::program("testbed"));
+        command.arg("enter").arg(self.path()).arg(program.as_ref());
+        command
+    }
+
+    /// A command that will run inside as another user, without groups and capabilities. The program may lie where
+    /// that user could not reach it.
+    pub fn command_as(&self, uid: u32, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new(crate::program("testbed"));
+        command.arg("enter").arg(self.path()).args(["--uid", &uid.to_string()]).arg(program.as_ref());
+        command
+    }
+
+    /// Sets a kernel setting of this namespace: `net.ipv4.ip_local_port_range`.
+    ///
+    /// # Panics
+    /// When the kernel refuses the value.
+    #[track_caller]
+    pub fn sysctl(&self, key: &str, value: &str) {
+        let path = Path::new("/proc/sys").join(key.replace('.', "/"));
+        self.run(|| fs::write(&path, value)).unwrap_or_else(|error| panic!("sysctl {key}={value}: {error}"));
+    }
+
+    /// Reads a kernel setting of this namespace, without the end of line.
+    ///
+    /// # Panics
+    /// When the kernel has no such setting.
+    #[track_caller]
+    pub fn read_sysctl(&self, key: &str) -> String {
+        let path = Path::new("/proc/sys").join(key.replace('.', "/"));
+        let text =
+            self.run(|| fs::read_to_string(&path)).unwrap_or_else(|error| panic!("sysctl {key}: {error}"));
+        text.trim_end().to_owned()
+    }
+
+    /// Gives loopback one more address: `192.0.2.1/32`.
+    #[track_caller]
+    pub fn add_address(&self, address: &str) {
+        let mut arguments = vec!["-n", self.name(), "address", "add", address, "dev", "lo"];
+        if address.contains(':') {
+            arguments.push("nodad");
+        }
+        ip(&arguments);
+    }
+
+    /// Lays a cable (a veth pair) to another namespace, with an address (`10.0.0.1/24`, `2001:db8::1/64`) at each end.
+    /// Returns the interface's name, the same at both ends.
+    #[track_caller]
+    pub fn link(&self, address: &str, other: &Self, other_address: &str) -> String {
+        let interface = format!("v{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let (own, peer) = (self.name(), other.name());
+        ip(&[
+            "link", "add", &interface, "netns", own, "type", "veth", "peer", "name", &interface, "netns",
+            peer,
+        ]);
+        for (namespace, address) in [(own, address), (peer, other_address)] {
+            let mut arguments = vec!["-n", namespace, "address", "add", address, "dev", &interface];
+            if address.contains(':') {
+                arguments.push("nodad");
+            }
+            ip(&arguments);
+            ip(&["-n", namespace, "link", "set", &interface, "up"]);
+        }
+        interface
+    }
+
+    /// The processes inside, by pid; never this one.
+    pub fn pids(&self) -> Vec<u32> {
+        pids_inside(&self.path())
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        remove(&self.name);
+    }
+}
+
+/// Runs `ip` with its output kept for the message.
+#[track_caller]
+fn ip(arguments: &[&str]) {
+    let output = Command::new("ip").args(arguments).output().expect("ip was found before");
+    assert!(
+        output.status.success(),
+        "ip {}: {}",
+        arguments.join(" "),
+        String::from_utf8_lossy(&output.stderr).trim_end()
+    );
+}
+
+fn pids_inside(namespace: &Path) -> Vec<u32> {
+    let Ok(wanted) = fs::metadata(namespace) else { return Vec::new() };
+    let processes = fs::read_dir("/proc").expect("/proc is mounted").flatten();
+    processes
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| *pid != std::process::id())
+        .filter(|pid| {
+            let link = fs::metadata(format!("/proc/{pid}/ns/net"));
+            link.is_ok_and(|link| (link.dev(), link.ino()) == (wanted.dev(), wanted.ino()))
+        })
+        .collect()
+}
+
+/// Kills what is inside, then takes the name away; the kernel frees the namespace with its last user.
+fn remove(name: &str) {
+    for pid in pids_inside(&Path::new(FOLDER).join(name)) {
+        if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+            // It may just have ended by itself.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+    // Two test programs may remove the same stale namespace; and Drop must not panic while a test unwinds.
+    let _ = Command::new("ip").args(["netns", "del", name]).output();
+}
+
+/// Removes the namespaces of test processes that were killed before they could.
+fn remove_stale() {
+    let Ok(entries) = fs::read_dir(FOLDER) else { return };
+    for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+        let pid = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            remove(&name);
+        }
+    }
+}
