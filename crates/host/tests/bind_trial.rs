@@ -4,6 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use portolan_core::conflict::{Answer, Bind};
@@ -18,6 +19,13 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, listen,
 
 const WANTED: [&str; 7] = ["127.0.0.1", "127.0.0.2", "0.0.0.0", "::", "::1", "fd00::1", "::ffff:127.0.0.1"];
 const REUSES: [Reuse; 2] = [Reuse::Plain, Reuse::ReuseAddress];
+
+/// Keeps the tests of this file from running at once: starting `ip` for one namespace forks this process, and the
+/// child holds a copy of every socket of every test for the moment until it becomes `ip`.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// How a socket is made.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +86,8 @@ struct Held {
 
 fn row(state: State, transport: Transport, make: Make, port: u16) -> Socket {
     let mut row = Socket::unconnected(transport, state, SocketAddr::new(make.address, port));
-    let specific = matches!(make.address, IpAddr::V6(a) if !a.is_unspecified() && a.to_ipv4_mapped().is_none());
+    let specific =
+        matches!(make.address, IpAddr::V6(a) if !a.is_unspecified() && a.to_ipv4_mapped().is_none());
     let v6_only = if make.v6_only || specific { SocketOptions::V6_ONLY } else { 0 };
     row.options = SocketOptions(SocketOptions::KNOWN | v6_only);
     row
@@ -272,30 +281,35 @@ fn whole_matrix(transport: Transport, hold_all: impl FnOnce(&mut Ports) -> Vec<H
 
 #[test]
 fn beside_a_listener_the_table_always_knows_what_the_kernel_says() {
+    let _alone = alone();
     let totals = whole_matrix(Transport::Tcp, |ports| idle(Transport::Tcp, true, ports));
     assert_eq!(totals, (0, 0), "a listener leaves nothing open");
 }
 
 #[test]
 fn beside_a_bound_socket_only_its_own_reuseaddr_is_left_open() {
+    let _alone = alone();
     let (yes, no) = whole_matrix(Transport::Tcp, |ports| idle(Transport::Tcp, false, ports));
     assert!(yes > 0 && no > 0, "{yes} {no}");
 }
 
 #[test]
 fn live_connections_of_a_gone_listener_block_a_plain_bind() {
+    let _alone = alone();
     let (yes, no) = whole_matrix(Transport::Tcp, |ports| left_behind(false, ports));
     assert!(yes > 0 && no > 0, "{yes} {no}");
 }
 
 #[test]
 fn time_wait_blocks_a_plain_bind_and_reuseaddr_passes_where_both_set_it() {
+    let _alone = alone();
     let (yes, no) = whole_matrix(Transport::Tcp, |ports| left_behind(true, ports));
     assert!(yes > 0 && no > 0, "{yes} {no}");
 }
 
 #[test]
 fn an_outgoing_connection_blocks_its_local_port() {
+    let _alone = alone();
     for transport in Transport::ALL {
         let (yes, no) = whole_matrix(transport, |ports| outgoing(transport, ports));
         assert!(yes > 0 && no > 0, "{transport} {yes} {no}");
@@ -304,6 +318,7 @@ fn an_outgoing_connection_blocks_its_local_port() {
 
 #[test]
 fn beside_a_udp_socket_only_its_own_reuseaddr_is_left_open() {
+    let _alone = alone();
     let (yes, no) = whole_matrix(Transport::Udp, |ports| idle(Transport::Udp, false, ports));
     assert!(yes > 0 && no > 0, "{yes} {no}");
 }
@@ -332,6 +347,7 @@ fn trials_during(transport: Transport, service: SocketAddr, traffic: impl FnOnce
 
 #[test]
 fn a_trial_takes_no_datagram_of_a_running_server() {
+    let _alone = alone();
     Namespace::new().run(|| {
         let server = UdpSocket::from(bound(
             Transport::Udp,
@@ -353,6 +369,7 @@ fn a_trial_takes_no_datagram_of_a_running_server() {
 
 #[test]
 fn a_trial_resets_no_connection_of_a_running_listener() {
+    let _alone = alone();
     Namespace::new().run(|| {
         let make = Make { address: Ipv4Addr::LOCALHOST.into(), v6_only: false, reuse: true };
         let socket = bound(Transport::Tcp, make, 20_001);
@@ -383,6 +400,7 @@ fn outcomes(trials: &[Trial]) -> Vec<String> {
 
 #[test]
 fn without_an_address_both_wildcards_are_tried_and_ipv6_takes_both_families() {
+    let _alone = alone();
     Namespace::new().run(|| {
         let _held = TcpListener::bind("127.0.0.1:20001").unwrap();
         let trials =
@@ -394,9 +412,11 @@ fn without_an_address_both_wildcards_are_tried_and_ipv6_takes_both_families() {
 
 #[test]
 fn a_privileged_port_is_refused_to_another_user_and_left_to_root() {
+    let _alone = alone();
     Namespace::new().run(|| {
         let ask = |uid, port| {
-            let question = Question { uid, ..question(Transport::Tcp, port, Some(Ipv4Addr::LOCALHOST.into())) };
+            let question =
+                Question { uid, ..question(Transport::Tcp, port, Some(Ipv4Addr::LOCALHOST.into())) };
             outcomes(&trial(&Where::Own, &question, &Snapshot::default()).unwrap())
         };
         let refused = vec!["127.0.0.1:80 bind EACCES"; 2];
@@ -411,6 +431,7 @@ fn a_privileged_port_is_refused_to_another_user_and_left_to_root() {
 
 #[test]
 fn only_root_asks_for_another_user() {
+    let _alone = alone();
     let error = std::thread::spawn(|| {
         let user = rustix::process::Uid::from_raw(65_534);
         rustix::thread::set_thread_res_uid(user, user, user).unwrap();
@@ -425,6 +446,7 @@ fn only_root_asks_for_another_user() {
 
 #[test]
 fn a_foreign_address_is_refused_by_its_own_code() {
+    let _alone = alone();
     Namespace::new().run(|| {
         let ask = |text: &str, seen: &Snapshot| {
             let question = question(Transport::Tcp, 20_001, Some(text.parse().unwrap()));
@@ -439,6 +461,7 @@ fn a_foreign_address_is_refused_by_its_own_code() {
 
 #[test]
 fn a_link_local_address_is_bound_on_its_interface() {
+    let _alone = alone();
     let namespace = Namespace::new();
     namespace.add_address("fe80::77/64");
     namespace.run(|| {
@@ -452,6 +475,7 @@ fn a_link_local_address_is_bound_on_its_interface() {
 
 #[test]
 fn any_port_is_refused_when_the_range_is_used_up() {
+    let _alone = alone();
     let namespace = Namespace::new();
     namespace.sysctl("net.ipv4.ip_local_port_range", "40000 40009");
     namespace.run(|| {
@@ -475,6 +499,7 @@ fn any_port_is_refused_when_the_range_is_used_up() {
 
 #[test]
 fn a_trial_is_made_in_the_namespace_that_was_asked_for() {
+    let _alone = alone();
     let namespace = Namespace::new();
     let _held = namespace.run(|| TcpListener::bind("127.0.0.1:20001").unwrap());
     let inside = Where::Named(namespace.name().to_owned());
