@@ -1,0 +1,152 @@
+//! Which sockets stand in the way of a bind: the kernel's rule, told from the socket table.
+//!
+//! Source: Linux `inet_bind_conflict`, `inet_rcv_saddr_equal` and `ipv6_rcv_saddr_equal` in
+//! `net/ipv4/inet_connection_sock.c`, `udp_lib_lport_inuse` in `net/ipv4/udp.c`; held against a real kernel by the
+//! host's test `bind_trial`. SO_REUSEADDR and SO_REUSEPORT of a socket are not in the table, so where they decide
+//! the answer is [`Answer::Depends`]. A bind to one interface (SO_BINDTODEVICE) is left out: nothing asks for one,
+//! and a socket on one interface still stands in the way of a bind to all of them.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::diagnose::{Question, Reuse};
+use crate::socket::{Family, Socket, SocketOptions, State, Transport};
+
+/// A bind that is wished for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// TCP or UDP.
+    pub transport: Transport,
+    /// Where; the wildcard of a family for all its addresses.
+    pub address: IpAddr,
+    /// The port.
+    pub port: u16,
+    /// IPV6_V6ONLY; the kernel sets it by itself for each IPv6 address but `::` and the mapped ones.
+    pub v6_only: bool,
+}
+
+/// What the table says of a bind beside one socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Answer {
+    /// The socket is not in the way.
+    Free,
+    /// It depends on options of the socket that the system does not show.
+    Depends,
+    /// The bind fails.
+    Blocked,
+}
+
+impl Bind {
+    /// A bind as programs make it: dual-stack where the address is `::`.
+    pub fn new(transport: Transport, address: IpAddr, port: u16) -> Self {
+        let v6_only = match address {
+            IpAddr::V4(_) => false,
+            IpAddr::V6(v6) => !v6.is_unspecified() && v6.to_ipv4_mapped().is_none(),
+        };
+        Self { transport, address, port, v6_only }
+    }
+
+    /// What a question asks for: 0.0.0.0 and dual-stack `[::]` where it names no address, nothing without a port.
+    pub fn asked(question: &Question) -> Vec<Self> {
+        let Some(port) = question.port else { return Vec::new() };
+        addresses(question)
+            .into_iter()
+            .map(|address| Self::new(question.transport, address, port.number()))
+            .collect()
+    }
+
+    /// What the kernel answers to this bind, made with those options, while that socket is there.
+    pub fn beside(&self, socket: &Socket, reuse: Reuse) -> Answer {
+        if socket.transport != self.transport || socket.local_port != self.port || !holds_its_port(socket) {
+            return Answer::Free;
+        }
+        let same = self.meets(socket);
+        let shared = match reuse {
+            Reuse::Plain => Answer::Blocked,
+            Reuse::ReuseAddress if socket.state == State::Listen => Answer::Blocked,
+            Reuse::ReuseAddress => Answer::Depends,
+        };
+        same.min(shared)
+    }
+
+    /// Whether the addresses have one in common, as the kernel compares them.
+    fn meets(&self, socket: &Socket) -> Answer {
+        let theirs = Reach::of(socket.local_address(), v6_only(socket));
+        let ours = Reach::of(self.address, Some(self.v6_only));
+        let meet = match (ours, theirs) {
+            (Reach::V4(a), Reach::V4(b)) => a == b || a.is_unspecified() || b.is_unspecified(),
+            (Reach::V6(a), Reach::V6(b)) => a == b,
+            (Reach::V6(_), Reach::AllV6 { .. })
+            | (Reach::AllV6 { .. }, Reach::V6(_) | Reach::AllV6 { .. }) => true,
+            (Reach::V4(_), Reach::AllV6 { v6_only }) | (Reach::AllV6 { v6_only }, Reach::V4(_)) => {
+                v6_only != Some(true)
+            }
+            (Reach::V6(_), Reach::V4(_)) => false,
+            // The kernel lets 0.0.0.0 fail beside an IPv6 connection whose socket was not made v6-only, and does
+            // not show that option of a connection.
+            (Reach::V4(a), Reach::V6(_)) => {
+                if a.is_unspecified() && v6_only(socket).is_none() {
+                    return Answer::Depends;
+                }
+                a.is_unspecified() && v6_only(socket) == Some(false)
+            }
+        };
+        if meet { Answer::Blocked } else { Answer::Free }
+    }
+}
+
+/// Which addresses a socket takes traffic for. A mapped address is IPv4's.
+#[derive(Clone, Copy)]
+enum Reach {
+    V4(Ipv4Addr),
+    V6(Ipv6Addr),
+    AllV6 { v6_only: Option<bool> },
+}
+
+impl Reach {
+    fn of(address: IpAddr, v6_only: Option<bool>) -> Self {
+        match address {
+            IpAddr::V4(v4) => Self::V4(v4),
+            IpAddr::V6(v6) if v6.is_unspecified() => Self::AllV6 { v6_only },
+            IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(Self::V6(v6), Self::V4),
+        }
+    }
+}
+
+/// IPV6_V6ONLY of a socket; none where the system does not show it. Linux shows it of sockets without a peer.
+fn v6_only(socket: &Socket) -> Option<bool> {
+    if socket.options.has(SocketOptions::V6_ONLY) {
+        Some(true)
+    } else if matches!(socket.state, State::Listen | State::Bound | State::Unconnected) {
+        Some(!socket.is_wildcard())
+    } else {
+        None
+    }
+}
+
+/// Whether the kernel keeps the port for this socket: a connection request that is not yet accepted has none of its
+/// own, and a closed one has given it back.
+fn holds_its_port(socket: &Socket) -> bool {
+    !matches!(socket.state, State::SynReceived | State::Closed)
+}
+
+/// The addresses that a question asks about.
+pub fn addresses(question: &Question) -> Vec<IpAddr> {
+    match question.address {
+        Some(address) => vec![address],
+        None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+    }
+}
+
+/// Whether `listener` takes what is sent to the local end of `connection`: then that is one of its connections.
+pub fn serves(listener: &Socket, connection: &Socket) -> bool {
+    let same_port =
+        listener.transport == connection.transport && listener.local_port == connection.local_port;
+    let bind = Bind {
+        transport: listener.transport,
+        address: listener.local_address(),
+        port: listener.local_port,
+        v6_only: v6_only(listener).unwrap_or(false),
+    };
+    let family = listener.family == connection.family || listener.family == Family::Ipv6;
+    same_port && listener.is_listening() && family && bind.meets(connection) == Answer::Blocked
+}

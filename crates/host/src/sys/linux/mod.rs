@@ -1,0 +1,4 @@
+//! Linux.
+
+pub(crate) mod bind;
+pub(crate) mod namespace;
