@@ -1,0 +1,4 @@
+//! Linux.
+pub(crate) mod change;
+pub(crate) mod namespace;
+pub(crate) mod stop;
