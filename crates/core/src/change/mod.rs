@@ -6,6 +6,8 @@
 
 mod journal;
 mod own_file;
+mod range_plan;
+mod reserve_plan;
 
 use std::fmt;
 
@@ -13,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 pub use journal::{Entry, EntryError, Event, Record, Standing, StepState, fold};
 pub use own_file::{HEADER, OwnFile};
+pub use range_plan::{FileValue, LINUX_DEFAULT, RangeNow, Stores, plan_range};
+pub use reserve_plan::{ReservedNow, Suggestion, covered, plan_reserve, plan_unreserve, suggest};
 
 use crate::port::{PortRange, PortSet};
 
