@@ -8,6 +8,7 @@ pub mod change;
 pub mod diagnose;
 pub mod kernel;
 pub mod owner;
+pub mod pick;
 pub mod port;
 pub mod range;
 pub mod snapshot;
