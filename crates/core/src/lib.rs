@@ -4,10 +4,12 @@
 //! from values, so it can be tested, fuzzed and run under Miri without a machine around it.
 #![forbid(unsafe_code)]
 
+pub mod change;
 pub mod conflict;
 pub mod diagnose;
 pub mod kernel;
 pub mod owner;
+pub mod pick;
 pub mod port;
 pub mod range;
 pub mod snapshot;

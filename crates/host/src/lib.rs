@@ -3,8 +3,10 @@
 //! The only crate with `unsafe` and with system conditions. [`sys`] is a typed façade of a few functions that
 //! return values; nothing above it knows a system.
 
+pub mod apply;
 pub mod bind;
 mod error;
+pub mod journal;
 mod look;
 pub mod sys;
 

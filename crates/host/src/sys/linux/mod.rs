@@ -1,4 +1,6 @@
 //! Linux.
 
 pub(crate) mod bind;
+pub(crate) mod change;
 pub(crate) mod namespace;
+pub(crate) mod stop;

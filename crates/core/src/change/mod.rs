@@ -1,0 +1,365 @@
+//! Changes as data: a plan of steps, each with its inverse, what it touches and where it holds.
+//!
+//! What `--dry-run` prints is what the host applies, and the same value goes to the journal before the first step.
+//! Pure: what is there now comes in as [`Observed`], and [`decide`] says what is to be done about it, forwards
+//! and backwards. How a step is carried out is the host's affair.
+
+mod journal;
+mod own_file;
+mod range_plan;
+mod reserve_plan;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use journal::{Entry, EntryError, Event, Record, Standing, StepState, fold};
+pub use own_file::{HEADER, OwnFile};
+pub use range_plan::{FileValue, LINUX_DEFAULT, RangeNow, Stores, plan_range};
+pub use reserve_plan::{ReservedNow, Suggestion, covered, plan_reserve, plan_unreserve, suggest};
+
+use crate::port::{PortRange, PortSet};
+
+/// Which boot and which network namespace a run-time setting belongs to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Boot id; a run-time step of another boot is gone with that boot.
+    pub boot: String,
+    /// The namespace's cookie (SO_NETNS_COOKIE: never given twice in one boot), or its inode where the kernel has no
+    /// cookies.
+    pub namespace: u64,
+    /// Name the person used for it, to say it again: `--netns NAME`; none for the own one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// Where a setting is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Store {
+    /// In the running kernel, of one network namespace: gone after a restart.
+    Runtime,
+    /// In a file of ours that the system reads when it starts; speaks for the whole machine.
+    File(String),
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Runtime => f.write_str("kernel"),
+            Self::File(path) => write!(f, "file {path}"),
+        }
+    }
+}
+
+/// A process, so that it can be found again and never mistaken for a later one of the same number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessKey {
+    /// Process id.
+    pub pid: u32,
+    /// Start time in clock ticks since boot (Linux) or 100 ns since 1601 (Windows).
+    pub start: u64,
+    /// Its name, for people.
+    pub name: String,
+}
+
+/// One thing to do. Everything needed to do it is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "do")]
+pub enum Action {
+    /// Sets the ephemeral range from what it was; `None` means that the store does not name it.
+    SetRange {
+        /// Where.
+        store: Store,
+        /// What must be there before.
+        from: Option<PortRange>,
+        /// What is there afterwards.
+        to: Option<PortRange>,
+    },
+    /// Adds ports to the reserved ones; every one of them was not reserved there before.
+    Reserve {
+        /// Where.
+        store: Store,
+        /// Which.
+        ports: Vec<PortRange>,
+        /// What others' files reserve and ours must repeat, because at the next start ours replaces theirs.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        kept: Vec<PortRange>,
+    },
+    /// Takes ports out of the reserved ones; every one of them was reserved there before.
+    Unreserve {
+        /// Where.
+        store: Store,
+        /// Which.
+        ports: Vec<PortRange>,
+        /// As in [`Action::Reserve`].
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        kept: Vec<PortRange>,
+    },
+    /// Stops a systemd unit.
+    StopUnit {
+        /// Its name.
+        unit: String,
+    },
+    /// Starts a systemd unit.
+    StartUnit {
+        /// Its name.
+        unit: String,
+    },
+    /// Stops a container.
+    StopContainer {
+        /// The runtime's program: `docker`, `podman`.
+        runtime: String,
+        /// Its id.
+        id: String,
+    },
+    /// Starts a container.
+    StartContainer {
+        /// The runtime's program.
+        runtime: String,
+        /// Its id.
+        id: String,
+    },
+    /// Sends a signal to a process.
+    Signal {
+        /// The process.
+        process: ProcessKey,
+        /// The signal's name: `TERM`, `KILL`.
+        signal: String,
+    },
+}
+
+/// Ranges as people write them: `5432,8000-8100`.
+pub fn list(ranges: &[PortRange]) -> String {
+    ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn shown(range: Option<PortRange>) -> String {
+    range.map_or_else(|| "nothing".into(), |range| range.to_string())
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SetRange { store, from, to } => {
+                write!(f, "{store}: ephemeral range {} → {}", shown(*from), shown(*to))
+            }
+            Self::Reserve { store, ports, kept } => {
+                write!(f, "{store}: reserve {}", list(ports))?;
+                if kept.is_empty() {
+                    Ok(())
+                } else {
+                    write!(f, " (and repeat {} of other files)", list(kept))
+                }
+            }
+            Self::Unreserve { store, ports, .. } => write!(f, "{store}: stop reserving {}", list(ports)),
+            Self::StopUnit { unit } => write!(f, "stop unit {unit}"),
+            Self::StartUnit { unit } => write!(f, "start unit {unit}"),
+            Self::StopContainer { runtime, id } => write!(f, "stop {runtime} container {id}"),
+            Self::StartContainer { runtime, id } => write!(f, "start {runtime} container {id}"),
+            Self::Signal { process, signal } => {
+                write!(f, "send SIG{signal} to {} (pid {})", process.name, process.pid)
+            }
+        }
+    }
+}
+
+impl Action {
+    /// What takes it back; nothing for what cannot be taken back.
+    pub fn inverse(&self) -> Option<Self> {
+        Some(match self.clone() {
+            Self::SetRange { store, from, to } => Self::SetRange { store, from: to, to: from },
+            Self::Reserve { store, ports, kept } => Self::Unreserve { store, ports, kept },
+            Self::Unreserve { store, ports, kept } => Self::Reserve { store, ports, kept },
+            Self::StopUnit { unit } => Self::StartUnit { unit },
+            Self::StartUnit { unit } => Self::StopUnit { unit },
+            Self::StopContainer { runtime, id } => Self::StartContainer { runtime, id },
+            Self::StartContainer { runtime, id } => Self::StopContainer { runtime, id },
+            Self::Signal { .. } => return None,
+        })
+    }
+
+    /// Whether its effect ends with this boot and holds in one network namespace only.
+    pub fn is_runtime(&self) -> bool {
+        match self {
+            Self::SetRange { store, .. } | Self::Reserve { store, .. } | Self::Unreserve { store, .. } => {
+                *store == Store::Runtime
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether it sets a setting, which can be looked at before and after.
+    pub fn is_setting(&self) -> bool {
+        matches!(self, Self::SetRange { .. } | Self::Reserve { .. } | Self::Unreserve { .. })
+    }
+
+    /// Whether it belongs to one network namespace: settings of the kernel do, units and processes do not.
+    pub fn is_of_namespace(&self) -> bool {
+        self.is_runtime() && self.is_setting()
+    }
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// What is done.
+    pub action: Action,
+    /// What takes it back; `None`: it cannot be taken back, and the plan says so.
+    pub inverse: Option<Action>,
+    /// What it affects besides, a line each: connections that drop, listeners inside, privileges.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub effects: Vec<String>,
+}
+
+impl Step {
+    /// A step with its natural inverse.
+    pub fn new(action: Action) -> Self {
+        let inverse = action.inverse();
+        Self { action, inverse, effects: Vec::new() }
+    }
+
+    /// The same step with what it affects.
+    #[must_use]
+    pub fn affecting(mut self, effect: impl Into<String>) -> Self {
+        self.effects.push(effect.into());
+        self
+    }
+}
+
+/// What is going to be done, all of it, before anything is done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The command as typed, for the journal.
+    pub title: String,
+    /// Why, in the person's own words (`--why`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Where it holds.
+    pub place: Place,
+    /// The steps in order.
+    pub steps: Vec<Step>,
+    /// What should be known before saying yes, a line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// What a store holds now, for the setting that an action is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observed {
+    /// The ephemeral range; none where the store does not name it.
+    Range(Option<PortRange>),
+    /// The reserved ports.
+    Reserved(PortSet),
+    /// Nothing that can be compared: units, containers, processes tell when they are asked to change.
+    Untold,
+}
+
+/// What is to be done about an action, given what is there now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Do it.
+    Do(Action),
+    /// It is so already: nothing to do.
+    AlreadySo,
+    /// Somebody else changed the setting meanwhile: stop, and say this.
+    Changed(String),
+}
+
+/// Compares what an action expects with what is there.
+///
+/// A range must be what the action expects. Of reserved ports only those that the action names count: what others
+/// add or remove beside them is theirs, and stays.
+pub fn decide(action: &Action, now: &Observed) -> Decision {
+    match (action, now) {
+        (Action::SetRange { store, from, to }, Observed::Range(range)) => {
+            if range == to {
+                Decision::AlreadySo
+            } else if range == from {
+                Decision::Do(action.clone())
+            } else {
+                Decision::Changed(format!(
+                    "{store}: the ephemeral range is {}, not {} as expected: somebody else changed it",
+                    shown(*range),
+                    shown(*from)
+                ))
+            }
+        }
+        (Action::Reserve { store, ports, kept }, Observed::Reserved(now)) => {
+            let mut left: PortSet = ports.iter().copied().collect();
+            left.subtract(now);
+            narrowed(&left, |ports| Action::Reserve { store: store.clone(), ports, kept: kept.clone() })
+        }
+        (Action::Unreserve { store, ports, kept }, Observed::Reserved(now)) => {
+            let mut left: PortSet = ports.iter().copied().collect();
+            left.intersect(now);
+            narrowed(&left, |ports| Action::Unreserve { store: store.clone(), ports, kept: kept.clone() })
+        }
+        _ => Decision::Do(action.clone()),
+    }
+}
+
+fn narrowed(left: &PortSet, action: impl Fn(Vec<PortRange>) -> Action) -> Decision {
+    if left.is_empty() { Decision::AlreadySo } else { Decision::Do(action(left.ranges())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(text: &str) -> PortRange {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn every_inverse_leads_back_to_the_action() {
+        let ports = vec![range("5432"), range("8000-8100")];
+        for action in [
+            Action::SetRange { store: Store::Runtime, from: Some(range("1-2")), to: None },
+            Action::Reserve { store: Store::File("/x".into()), ports: ports.clone(), kept: Vec::new() },
+            Action::StopUnit { unit: "a.service".into() },
+            Action::StartContainer { runtime: "docker".into(), id: "f00".into() },
+        ] {
+            assert_eq!(action.inverse().unwrap().inverse().unwrap(), action);
+        }
+        let process = ProcessKey { pid: 2, start: 3, name: "a".into() };
+        assert_eq!(Action::Signal { process, signal: "TERM".into() }.inverse(), None);
+    }
+
+    #[test]
+    fn a_range_that_somebody_else_changed_stops_the_step() {
+        let action = Action::SetRange {
+            store: Store::Runtime,
+            from: Some(range("32768-60999")),
+            to: Some(range("10000-60999")),
+        };
+        let decided = |now| decide(&action, &Observed::Range(Some(range(now))));
+        assert_eq!(decided("32768-60999"), Decision::Do(action.clone()));
+        assert_eq!(decided("10000-60999"), Decision::AlreadySo);
+        assert_eq!(
+            decided("20000-30000"),
+            Decision::Changed(
+                "kernel: the ephemeral range is 20000-30000, not 32768-60999 as expected: somebody else changed it"
+                    .into()
+            )
+        );
+    }
+
+    #[test]
+    fn of_reserved_ports_only_those_of_the_step_count() {
+        let now: PortSet = [range("1-10"), range("5432")].into_iter().collect();
+        let reserve = |ports| Action::Reserve { store: Store::Runtime, ports, kept: Vec::new() };
+        assert_eq!(
+            decide(&reserve(vec![range("5432")]), &Observed::Reserved(now.clone())),
+            Decision::AlreadySo
+        );
+        assert_eq!(
+            decide(&reserve(vec![range("5-12")]), &Observed::Reserved(now.clone())),
+            Decision::Do(reserve(vec![range("11-12")]))
+        );
+        let undo = reserve(vec![range("5432-5433")]).inverse().unwrap();
+        let narrowed =
+            Action::Unreserve { store: Store::Runtime, ports: vec![range("5432")], kept: Vec::new() };
+        assert_eq!(decide(&undo, &Observed::Reserved(now)), Decision::Do(narrowed));
+    }
+}

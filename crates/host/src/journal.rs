@@ -1,0 +1,159 @@
+//! The journal on disk: a folder with one file a plan (`000001.jsonl`), a line an event, synced before it counts.
+//!
+//! What the lines mean stands in `portolan_core::change`. Files are never rewritten, only appended to, and stay after
+//! an undo: they are the history of what was changed on this machine.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use portolan_core::change::{Entry, EntryError, Event, Plan, Record, fold};
+
+use crate::Error;
+
+/// A plan's file is a few kilobytes; more than this is not ours.
+const LARGEST: u64 = 16 << 20;
+
+/// A folder of journal files.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    folder: PathBuf,
+}
+
+/// Holds the journal alone until dropped: one change of this machine's settings at a time.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// A plan as found in the journal.
+#[derive(Debug)]
+pub struct Found {
+    /// Its number, from 1.
+    pub id: u64,
+    /// What stands of it, or why that cannot be told.
+    pub record: Result<Record, EntryError>,
+}
+
+impl Journal {
+    /// The journal in `folder`, which need not exist yet.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn error(&self, doing: &str, source: io::Error) -> Error {
+        Error::new(format!("{doing} the journal in {}", self.folder.display()), source)
+    }
+
+    fn path(&self, id: u64) -> PathBuf {
+        self.folder.join(format!("{id:06}.jsonl"))
+    }
+
+    /// Waits until no other portolan changes anything, and keeps them out until the lock is dropped.
+    pub fn lock(&self) -> Result<Lock, Error> {
+        let open = || -> io::Result<File> {
+            let mut builder = DirBuilder::new();
+            builder.recursive(true);
+            crate::sys::private_folder(&mut builder);
+            builder.create(&self.folder)?;
+            let file = OpenOptions::new().create(true).append(true).open(self.folder.join("lock"))?;
+            file.lock()?;
+            Ok(file)
+        };
+        open().map(|file| Lock { _file: file }).map_err(|source| self.error("open", source))
+    }
+
+    /// The numbers of all plans, rising.
+    fn ids(&self) -> Result<Vec<u64>, Error> {
+        let entries = match self.folder.read_dir() {
+            Ok(entries) => entries,
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(self.error("read", source)),
+        };
+        let mut ids = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(|source| self.error("read", source))?.file_name();
+            ids.extend(
+                name.to_str().and_then(|n| n.strip_suffix(".jsonl")).and_then(|n| n.parse::<u64>().ok()),
+            );
+        }
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// Writes a new plan, synced with its folder, and gives its number. Nothing of the plan may be done before.
+    pub fn begin(&self, _lock: &Lock, plan: &Plan) -> Result<u64, Error> {
+        let id = self.ids()?.last().map_or(1, |last| last + 1);
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(self.path(id))
+            .map_err(|source| self.error("write", source))?;
+        self.append(id, Event::planned(plan.clone()))?;
+        crate::sys::sync_folder(&self.folder).map_err(|source| self.error("write", source))?;
+        Ok(id)
+    }
+
+    /// Appends an event to a plan's file and syncs it.
+    pub fn append(&self, id: u64, event: Event) -> Result<(), Error> {
+        let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+        let entry = Entry { at_ms, uid: crate::sys::effective_uid(), event };
+        let write = || -> io::Result<()> {
+            let mut line = serde_json::to_vec(&entry)?;
+            line.push(b'\n');
+            let mut file = OpenOptions::new().read(true).append(true).open(self.path(id))?;
+            self.close_torn_line(&mut file)?;
+            file.write_all(&line)?;
+            file.sync_data()
+        };
+        write().map_err(|source| self.error("write", source))
+    }
+
+    /// A crash may have cut the last line off: what follows starts on a line of its own.
+    fn close_torn_line(&self, file: &mut File) -> io::Result<()> {
+        let length = file.metadata()?.len();
+        let (whole, _) = lines_of(file)?;
+        if whole < length { file.set_len(whole) } else { Ok(()) }
+    }
+
+    /// What stands of a plan.
+    pub fn record(&self, id: u64) -> Result<Found, Error> {
+        let read = || -> io::Result<Vec<Option<Entry>>> {
+            let mut file = File::open(self.path(id))?;
+            let (whole, text) = lines_of(&mut file)?;
+            let mut entries: Vec<_> = text[..whole as usize]
+                .split(|byte| *byte == b'\n')
+                .filter(|line| !line.is_empty())
+                .map(|line| serde_json::from_slice(line).ok())
+                .collect();
+            if whole < text.len() as u64 {
+                entries.push(None);
+            }
+            Ok(entries)
+        };
+        let entries = read().map_err(|source| self.error(&format!("read plan {id} of"), source))?;
+        Ok(Found { id, record: fold(&entries) })
+    }
+
+    /// Every plan, the oldest first.
+    pub fn records(&self) -> Result<Vec<Found>, Error> {
+        self.ids()?.into_iter().map(|id| self.record(id)).collect()
+    }
+}
+
+/// The bytes of a file, and how many of them are whole lines.
+fn lines_of(file: &mut File) -> io::Result<(u64, Vec<u8>)> {
+    let mut text = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > LARGEST {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is larger than any journal"));
+    }
+    let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    Ok((whole as u64, text))
+}
