@@ -72,7 +72,7 @@ pub struct Carrier {
     pub kind: CarrierKind,
     /// Transport.
     pub transport: Transport,
-    /// Address it holds for; none for every address.
+    /// Address it holds for, an unspecified one for every address of its family; none for every address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
     /// Ports it takes.
@@ -88,6 +88,9 @@ pub struct Carrier {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FirewallRule {
+    /// One family, or none for both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<Family>,
     /// One transport, or none for both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transport: Option<Transport>,

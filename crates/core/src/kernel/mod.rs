@@ -1,3 +1,15 @@
 //! What systems hand out, decoded from bytes or text: one format a file.
 
+pub mod cgroup;
+pub mod counters;
+pub mod docker;
 pub mod error_code;
+pub mod iptables;
+pub mod malformed;
+pub mod nftables;
+pub mod packet_filter;
+pub mod passwd;
+pub mod procfs;
+pub mod services;
+pub mod sysctl;
+pub mod systemd_socket;
