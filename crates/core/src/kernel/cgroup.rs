@@ -121,8 +121,7 @@ fn container_of(parent: &str, part: &str, pods: Option<&'static str>) -> Option<
         "machine.slice" => return machine(part),
         _ => {}
     }
-    pods.filter(|_| part.len() >= 64 && is_id(&part[part.len() - 64..]))
-        .and_then(|runtime| made(runtime, part))
+    pods.filter(|_| part.len() == 64 && is_id(part)).and_then(|runtime| made(runtime, part))
 }
 
 /// `machine-NAME.scope` or `systemd-nspawn@NAME.service`, where NAME has `\x2d` for a dash.
