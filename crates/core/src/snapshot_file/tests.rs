@@ -100,6 +100,7 @@ fn rich() -> Snapshot {
             to: None,
         }],
         firewall: Some(vec![FirewallRule {
+            family: None,
             transport: None,
             ports: None,
             verdict: "drop".into(),
