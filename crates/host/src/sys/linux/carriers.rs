@@ -144,11 +144,11 @@ mod tests {
     #[test]
     fn a_proxy_of_docker_is_found_by_its_command_line() {
         let namespace = Namespace::new();
-        // A program of that name which only waits: /bin/sh keeps the arguments as they are.
+        // A program of that name which only waits: a link to /bin/sh, since the kernel names it by the path it is run by.
         let folder = std::env::temp_dir().join(format!("portolan-proxy-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let program = folder.join("docker-proxy");
-        std::fs::copy("/bin/sh", &program).unwrap();
+        std::os::unix::fs::symlink("/bin/sh", &program).unwrap();
         let arguments = ["-c", "read x", "-proto", "tcp", "-host-ip", "0.0.0.0", "-host-port", "8080"];
         let child = namespace.run(|| {
             Command::new(&program)

@@ -1,6 +1,18 @@
-//! Linux.
+//! Linux: what its kernel says by netlink, /proc and /sys, and what its tools say of the firewall and of systemd.
 
+mod addresses;
 pub(crate) mod bind;
+pub(super) mod carriers;
 pub(crate) mod change;
+mod command;
+pub(super) mod counters;
+mod file;
+pub(super) mod firewall;
+pub(super) mod host;
 pub(crate) mod namespace;
+mod packet_filter;
+#[allow(dead_code, reason = "used by the walk of descriptors")]
+mod process;
+pub(super) mod settings;
 pub(crate) mod stop;
+pub(super) mod user;
