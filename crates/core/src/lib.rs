@@ -15,3 +15,4 @@ pub mod range;
 pub mod snapshot;
 pub mod snapshot_file;
 pub mod socket;
+pub mod wire;

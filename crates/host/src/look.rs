@@ -1,12 +1,14 @@
 //! One look at this host: what a command wants to know, put together from the façade into a `Snapshot`.
 
 use std::collections::BTreeSet;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use portolan_core::port::PortSet;
 use portolan_core::snapshot::Snapshot;
 use portolan_core::socket::{Family, State, Transport};
 
-use crate::Error;
+use crate::sys::HostSettings;
+use crate::{Error, sys};
 
 /// Whose sockets and settings: a network namespace (Linux).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,6 +79,37 @@ pub struct Look {
 }
 
 /// Looks. Fails only where there is nothing to show at all (no such namespace); what could not be seen is a gap.
-pub fn look(_look: &Look) -> Result<Snapshot, Error> {
-    Ok(Snapshot::default())
+pub fn look(look: &Look) -> Result<Snapshot, Error> {
+    let mut snapshot = Snapshot { taken_ms: now_ms(), ..Snapshot::default() };
+    let mut gaps = Vec::new();
+    if let Some(filter) = &look.sockets {
+        let mut seen = sys::sockets(&look.namespace, filter)?.into_value(&mut gaps);
+        let holdings = sys::holdings(&mut seen.sockets, &seen.origins, look.owners).into_value(&mut gaps);
+        (snapshot.sockets, snapshot.origins) = (seen.sockets, seen.origins);
+        (snapshot.holders, snapshot.owners) = (holdings.holders, holdings.owners);
+    }
+    snapshot.host = sys::host(&look.namespace)?;
+    let Sections { settings, counters, carriers, firewall } = look.sections;
+    if settings {
+        let HostSettings { ranges, reservations, settings, addresses } =
+            sys::settings(&look.namespace)?.into_value(&mut gaps);
+        snapshot = Snapshot { ranges, reservations, settings, addresses, ..snapshot };
+    }
+    if counters {
+        snapshot.counters = sys::counters(&look.namespace)?.into_value(&mut gaps);
+    }
+    if carriers {
+        snapshot.carriers = sys::carriers(&look.namespace)?.into_value(&mut gaps);
+    }
+    if firewall {
+        snapshot.firewall = sys::firewall(&look.namespace)?.into_value(&mut gaps);
+    }
+    snapshot.gaps = gaps;
+    Ok(snapshot)
+}
+
+/// Milliseconds since 1970-01-01 UTC.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

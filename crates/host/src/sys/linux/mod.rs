@@ -6,13 +6,17 @@ pub(super) mod carriers;
 pub(crate) mod change;
 mod command;
 pub(super) mod counters;
+mod descriptors;
 mod file;
 pub(super) mod firewall;
 pub(super) mod host;
 pub(crate) mod namespace;
+mod netlink;
+mod origins;
+pub(crate) mod owners;
 mod packet_filter;
-#[allow(dead_code, reason = "used by the walk of descriptors")]
 mod process;
 pub(super) mod settings;
+pub(crate) mod sockets;
 pub(crate) mod stop;
 pub(super) mod user;

@@ -1,0 +1,6 @@
+//! Encodings that several formats share: one a file.
+
+pub mod netlink;
+mod reader;
+
+pub use reader::{DecodeError, Problem, Reader};
