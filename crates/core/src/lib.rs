@@ -4,11 +4,14 @@
 //! from values, so it can be tested, fuzzed and run under Miri without a machine around it.
 #![forbid(unsafe_code)]
 
+pub mod cause;
 pub mod conflict;
 pub mod diagnose;
 pub mod kernel;
 pub mod owner;
 pub mod port;
 pub mod range;
+pub mod remedy;
 pub mod snapshot;
 pub mod socket;
+pub mod wording;
