@@ -137,16 +137,23 @@ pub fn addresses(question: &Question) -> Vec<IpAddr> {
     }
 }
 
+/// The bind that a socket without a peer was made by.
+fn bind_of(socket: &Socket) -> Bind {
+    Bind {
+        transport: socket.transport,
+        address: socket.local_address(),
+        port: socket.local_port,
+        v6_only: v6_only(socket).unwrap_or(false),
+    }
+}
+
+/// Whether two sockets without peers have an address and port in common.
+pub fn overlap(a: &Socket, b: &Socket) -> bool {
+    bind_of(a).beside(b, Reuse::Plain) == Answer::Blocked
+}
+
 /// Whether `listener` takes what is sent to the local end of `connection`: then that is one of its connections.
 pub fn serves(listener: &Socket, connection: &Socket) -> bool {
-    let same_port =
-        listener.transport == connection.transport && listener.local_port == connection.local_port;
-    let bind = Bind {
-        transport: listener.transport,
-        address: listener.local_address(),
-        port: listener.local_port,
-        v6_only: v6_only(listener).unwrap_or(false),
-    };
     let family = listener.family == connection.family || listener.family == Family::Ipv6;
-    same_port && listener.is_listening() && family && bind.meets(connection) == Answer::Blocked
+    listener.is_listening() && family && overlap(listener, connection)
 }

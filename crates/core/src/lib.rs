@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod change;
+pub mod cause;
 pub mod conflict;
 pub mod diagnose;
 pub mod kernel;
@@ -12,7 +13,9 @@ pub mod owner;
 pub mod pick;
 pub mod port;
 pub mod range;
+pub mod remedy;
 pub mod snapshot;
 pub mod snapshot_file;
 pub mod socket;
 pub mod wire;
+pub mod wording;

@@ -2,6 +2,27 @@
 //!
 //! A new rule is a new file and a line in [`RULES`]; `why`, the chart, `explain` and the manual follow from there.
 
+mod address_not_local;
+mod bound_not_listening;
+mod carried_by_rule;
+mod connections_left;
+mod container_proxy;
+mod free;
+mod held_by_process;
+mod held_by_several;
+mod holder_hidden;
+mod in_ephemeral_range;
+mod kernel_held;
+mod outgoing_connection;
+mod privileged_port;
+mod range_exhausted;
+mod refused_by_policy;
+mod reserved_range;
+mod reuseport_of_other_user;
+mod shadowed;
+mod socket_unit;
+mod time_wait_left;
+
 use std::net::{IpAddr, SocketAddr};
 
 use schemars::JsonSchema;
@@ -58,6 +79,23 @@ pub struct Finding {
     pub evidence: Vec<String>,
     /// Ways out, mildest first.
     pub remedies: Vec<Remedy>,
+}
+
+impl Finding {
+    /// A finding without evidence and remedies yet.
+    fn new(rule: &Rule, severity: Severity, summary: String) -> Self {
+        Self { rule: rule.id, severity, summary, evidence: Vec::new(), remedies: Vec::new() }
+    }
+
+    fn with_evidence(mut self, lines: impl IntoIterator<Item = String>) -> Self {
+        self.evidence.extend(lines);
+        self
+    }
+
+    fn with_remedies(mut self, remedies: impl IntoIterator<Item = Remedy>) -> Self {
+        self.remedies.extend(remedies);
+        self
+    }
 }
 
 /// How a trial bind was made.
@@ -154,7 +192,28 @@ pub struct Rule {
 }
 
 /// Every rule, the most telling first: findings of one severity are shown in this order.
-pub static RULES: &[Rule] = &[];
+pub static RULES: &[Rule] = &[
+    free::RULE,
+    held_by_process::RULE,
+    held_by_several::RULE,
+    socket_unit::RULE,
+    kernel_held::RULE,
+    holder_hidden::RULE,
+    bound_not_listening::RULE,
+    connections_left::RULE,
+    time_wait_left::RULE,
+    outgoing_connection::RULE,
+    address_not_local::RULE,
+    privileged_port::RULE,
+    refused_by_policy::RULE,
+    range_exhausted::RULE,
+    container_proxy::RULE,
+    carried_by_rule::RULE,
+    shadowed::RULE,
+    reuseport_of_other_user::RULE,
+    in_ephemeral_range::RULE,
+    reserved_range::RULE,
+];
 
 /// Every finding of a case, the most severe first.
 pub fn diagnose(case: &Case<'_>) -> Vec<Finding> {
@@ -166,4 +225,22 @@ pub fn diagnose(case: &Case<'_>) -> Vec<Finding> {
 /// The rule of an id.
 pub fn rule(id: &str) -> Option<&'static Rule> {
     RULES.iter().find(|rule| rule.id == id)
+}
+
+/// Whether it binds: every plain trial that was made did. None where none was made.
+pub fn verdict(trials: &[Trial]) -> Option<bool> {
+    let plain = trials.iter().filter(|trial| trial.reuse == Reuse::Plain);
+    let answers: Vec<bool> = plain
+        .filter_map(|trial| match trial.outcome {
+            Outcome::Bound => Some(true),
+            Outcome::Refused { .. } => Some(false),
+            Outcome::NotTried { .. } => None,
+        })
+        .collect();
+    if answers.is_empty() { None } else { Some(answers.into_iter().all(|binds| binds)) }
+}
+
+/// The code that the first refused plain trial gave: its name and its number.
+pub fn refusal(trials: &[Trial]) -> Option<(&str, i32)> {
+    crate::cause::refused(trials).map(|(_, _, name, code)| (name, code))
 }

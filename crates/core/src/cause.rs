@@ -1,0 +1,174 @@
+//! What stands in the way of a question: the kernel's word from the bind trials joined with the socket table.
+//!
+//! A socket that overlaps is a cause only where the kernel did not bind; where it was not asked the table answers.
+//! What a connection is (accepted by a listener that is here, left behind by one that is gone, or going out) is not
+//! in the table and told from its neighbours and ports.
+
+use std::net::IpAddr;
+
+use crate::conflict::{Answer, Bind, serves};
+use crate::diagnose::{Case, Outcome, Question, Reuse, Trial};
+use crate::range::ReservationKind;
+use crate::snapshot::Snapshot;
+use crate::socket::{Family, Socket, State, Transport};
+
+/// What a socket is to its port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It waits for peers: a TCP listener, a UDP socket.
+    Listener,
+    /// TCP, bound, neither listening nor connected.
+    Bound,
+    /// A connection of a listener that is here; in TIME_WAIT too.
+    Accepted,
+    /// A connection of a listener that seems to be gone.
+    LeftBehind,
+    /// In TIME_WAIT, without a listener.
+    TimeWait,
+    /// Its own system's client: the port is the near end of a connection that goes out.
+    Outgoing,
+}
+
+/// A socket in the way, and what it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Obstacle<'a> {
+    /// The socket.
+    pub socket: &'a Socket,
+    /// What it is to the port.
+    pub role: Role,
+}
+
+/// What the kernel said to a plain bind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word<'a> {
+    /// It binds.
+    Binds,
+    /// It refuses, with a code of this name and number.
+    Refuses(&'a str, i32),
+    /// Not asked.
+    Silent,
+}
+
+impl Word<'_> {
+    /// Whether the address and port are taken.
+    pub fn is_in_use(self) -> bool {
+        matches!(self, Self::Refuses("EADDRINUSE" | "WSAEADDRINUSE", _))
+    }
+}
+
+/// The kernel's word on binding to that address, with those options.
+pub fn word<'a>(trials: &'a [Trial], address: IpAddr, reuse: Reuse) -> Word<'a> {
+    let asked = trials.iter().find(|t| t.reuse == reuse && !t.inferred && t.address.ip() == address);
+    match asked.map(|trial| &trial.outcome) {
+        Some(Outcome::Bound) => Word::Binds,
+        Some(Outcome::Refused { name, code, .. }) => Word::Refuses(name, *code),
+        Some(Outcome::NotTried { .. }) | None => Word::Silent,
+    }
+}
+
+/// The first plain bind that the kernel refused: on which address, the call, the code's name and number.
+pub fn refused(trials: &[Trial]) -> Option<(IpAddr, &str, &str, i32)> {
+    trials.iter().filter(|trial| trial.reuse == Reuse::Plain).find_map(|trial| match &trial.outcome {
+        Outcome::Refused { call, name, code } => {
+            Some((trial.address.ip(), call.as_str(), name.as_str(), *code))
+        }
+        Outcome::Bound | Outcome::NotTried { .. } => None,
+    })
+}
+
+/// Whether SO_REUSEADDR gets past every refusal of a plain bind, by the kernel's word.
+pub fn reuse_passes(trials: &[Trial]) -> bool {
+    let is_refused = |trial: &&Trial| matches!(trial.outcome, Outcome::Refused { .. });
+    let mut plain = trials.iter().filter(|trial| trial.reuse == Reuse::Plain).filter(is_refused).peekable();
+    plain.peek().is_some()
+        && plain.all(|trial| word(trials, trial.address.ip(), Reuse::ReuseAddress) == Word::Binds)
+}
+
+/// The sockets in the way of a plain bind, in the order of the table; none where the kernel binds.
+pub fn obstacles<'a>(case: &Case<'a>) -> Vec<Obstacle<'a>> {
+    let Some(question) = case.question else { return Vec::new() };
+    let neighbours = neighbours(case.snapshot, question);
+    let mut found: Vec<&Socket> = Vec::new();
+    for bind in unbound(case, question) {
+        let told = |wanted: Answer| {
+            neighbours.iter().copied().filter(move |s| bind.beside(s, Reuse::Plain) == wanted).collect()
+        };
+        let mut certain: Vec<&Socket> = told(Answer::Blocked);
+        if certain.is_empty() && word(case.trials, bind.address, Reuse::Plain).is_in_use() {
+            certain = told(Answer::Depends);
+        }
+        found.extend(certain);
+    }
+    let listeners: Vec<&Socket> = neighbours.iter().copied().filter(|socket| socket.is_listening()).collect();
+    neighbours
+        .iter()
+        .filter(|socket| found.iter().any(|other| std::ptr::eq(*other, **socket)))
+        .map(|socket| Obstacle { socket, role: role(socket, &listeners, case.snapshot) })
+        .collect()
+}
+
+/// The sockets in the way that play one of these roles.
+pub fn in_the_way<'a>(case: &Case<'a>, roles: &[Role]) -> Vec<&'a Socket> {
+    let wanted = |obstacle: &Obstacle<'_>| roles.contains(&obstacle.role);
+    obstacles(case).into_iter().filter(wanted).map(|obstacle| obstacle.socket).collect()
+}
+
+/// The binds of the question that the kernel did not make.
+pub fn unbound(case: &Case<'_>, question: &Question) -> Vec<Bind> {
+    let mut binds = Bind::asked(question);
+    binds.retain(|bind| word(case.trials, bind.address, Reuse::Plain) != Word::Binds);
+    binds
+}
+
+/// Every socket of the question's transport and port.
+pub fn neighbours<'a>(snapshot: &'a Snapshot, question: &Question) -> Vec<&'a Socket> {
+    let Some(port) = question.port else { return Vec::new() };
+    let same = |s: &&Socket| s.transport == question.transport && s.local_port == port.number();
+    snapshot.sockets.iter().filter(same).collect()
+}
+
+fn role(socket: &Socket, listeners: &[&Socket], snapshot: &Snapshot) -> Role {
+    let goes_out = socket.state == State::SynSent || seems_outgoing(socket, snapshot);
+    match (socket.transport, socket.state) {
+        (_, State::Listen | State::Unconnected) => Role::Listener,
+        (_, State::Bound) => Role::Bound,
+        (Transport::Udp, _) if !goes_out => Role::Listener,
+        (Transport::Tcp, _) if listeners.iter().any(|listener| serves(listener, socket)) => Role::Accepted,
+        (_, State::TimeWait) => Role::TimeWait,
+        _ if goes_out => Role::Outgoing,
+        _ => Role::LeftBehind,
+    }
+}
+
+/// Whether the near port looks given by the system and the far one does not.
+fn seems_outgoing(socket: &Socket, snapshot: &Snapshot) -> bool {
+    let given = |port| {
+        snapshot.range_of(socket.transport, socket.family).is_some_and(|range| range.range.contains(port))
+    };
+    socket.remote_port != 0 && given(socket.local_port) && !given(socket.remote_port)
+}
+
+/// Where the port lies below what users without rights may bind: the first port that they may.
+pub fn privileged_below(snapshot: &Snapshot, port: u16) -> Option<u32> {
+    snapshot.settings.unprivileged_port_start.filter(|start| u32::from(port) < *start)
+}
+
+/// Whether the one who asks may bind privileged ports: by the capability of the one who looked, for another user by
+/// being root.
+pub fn may_bind_privileged(snapshot: &Snapshot, question: &Question) -> bool {
+    match question.uid {
+        Some(uid) if Some(uid) != snapshot.host.uid => uid == 0 && snapshot.host.may_bind_privileged,
+        _ => snapshot.host.may_bind_privileged,
+    }
+}
+
+/// The user id of the one who asks.
+pub fn asker(snapshot: &Snapshot, question: &Question) -> Option<u32> {
+    question.uid.or(snapshot.host.uid)
+}
+
+/// Whether a port is kept out of automatic choice for a family.
+pub fn is_reserved(snapshot: &Snapshot, transport: Transport, family: Family, port: u16) -> bool {
+    let administered = |kind| kind == ReservationKind::Administered;
+    snapshot.reservations_of(transport, family, port).any(|reservation| administered(reservation.kind))
+}

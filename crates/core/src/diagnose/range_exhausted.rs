@@ -1,0 +1,180 @@
+//! `range-exhausted`: no port left that the system may give by itself.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+
+use super::{Case, Finding, Remedy, Reuse, Rule, Severity};
+use crate::cause;
+use crate::conflict::{Answer, Bind};
+use crate::port::{PortRange, PortSet};
+use crate::snapshot::Snapshot;
+use crate::socket::{Family, OwnerState, Socket, State, Transport};
+use crate::wording;
+
+pub(super) const RULE: Rule =
+    Rule { id: "range-exhausted", title: "no port left to give out", doc: DOC, check };
+
+const DOC: &str = "\
+A program that asks for any port (bind with port 0) gets one from the ephemeral range, less the reserved ports and
+those that a socket already has on an address in question. When none is left, bind fails with EADDRINUSE although no
+certain port was asked for; a UDP socket that sends without a bind gets EAGAIN. Outgoing TCP connections fare
+better: a port can serve several of them, one to each destination.
+
+Portolan counts what is left and who has the rest, each port once, for the socket that comes first in the table. A range
+below 1,024 ports, or one that is nine tenths used, is reported on the chart before it runs out.
+
+What to do: look at the one with most ports first. Thousands of sockets of one program are a leak, or connections that
+are opened and closed instead of being reused. A wider range (net.ipv4.ip_local_port_range) gives time and cures
+nothing.
+";
+
+/// Ranges with fewer ports are called small.
+const SMALL: u32 = 1024;
+
+/// How a range is used.
+struct Usage {
+    range: PortRange,
+    reserved: u32,
+    left: u32,
+    /// Who has how many ports, most first.
+    users: Vec<(String, u32)>,
+}
+
+fn check(case: &Case<'_>) -> Vec<Finding> {
+    let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    let Some(question) = case.question else {
+        return Transport::ALL.into_iter().filter_map(|t| on_the_chart(case.snapshot, t, any)).collect();
+    };
+    if question.port.is_some() {
+        return Vec::new();
+    }
+    let address = question.address.unwrap_or(any);
+    let refused = matches!(cause::refused(case.trials), Some((_, "bind", "EADDRINUSE" | "WSAEADDRINUSE", _)));
+    let Some(usage) = usage(case.snapshot, question.transport, address) else {
+        return if refused { vec![uncounted(case)] } else { Vec::new() };
+    };
+    let by_the_table = case.trials.is_empty() && usage.left == 0;
+    if !(refused || by_the_table) {
+        return Vec::new();
+    }
+    let summary = format!("No port is left in {} for {}.", usage.range, wording::target(question));
+    let mut finding = Finding::new(&RULE, Severity::Error, summary)
+        .with_evidence(lines(&usage))
+        .with_evidence(wording::trials(case.trials))
+        .with_remedies(ways_out(case.snapshot));
+    if usage.left > 0 {
+        finding.evidence.push(format!("{} more are held by sockets that could not be seen", usage.left));
+    }
+    vec![finding]
+}
+
+fn uncounted(case: &Case<'_>) -> Finding {
+    Finding::new(&RULE, Severity::Error, "The system has no port left to give.".to_owned())
+        .with_evidence(wording::trials(case.trials))
+        .with_evidence(["the ephemeral range could not be read, so nothing was counted".to_owned()])
+        .with_remedies(ways_out(case.snapshot))
+}
+
+fn on_the_chart(snapshot: &Snapshot, transport: Transport, address: IpAddr) -> Option<Finding> {
+    let usage = usage(snapshot, transport, address)?;
+    let given = usage.range.count().saturating_sub(usage.reserved);
+    let (severity, summary) = if usage.left == 0 {
+        let summary = format!("No {transport} port of {} is left to give out by itself.", usage.range);
+        (Severity::Error, summary)
+    } else if u64::from(usage.left) * 10 <= u64::from(given) {
+        let summary =
+            format!("Only {} of {given} {transport} ports of {} are left.", usage.left, usage.range);
+        (Severity::Warning, summary)
+    } else if given < SMALL && transport == Transport::Tcp {
+        let summary = format!("The system has only {given} ports ({}) to give out by itself.", usage.range);
+        (Severity::Warning, summary)
+    } else {
+        return None;
+    };
+    Some(
+        Finding::new(&RULE, severity, summary).with_evidence(lines(&usage)).with_remedies(ways_out(snapshot)),
+    )
+}
+
+/// Counts; none where the range was not read. Linux has one range for both families.
+fn usage(snapshot: &Snapshot, transport: Transport, address: IpAddr) -> Option<Usage> {
+    let range =
+        snapshot.range_of(transport, Family::Ipv4).or(snapshot.range_of(transport, Family::Ipv6))?.range;
+    let mut reserved = PortSet::new();
+    for reservation in &snapshot.reservations {
+        if reservation.transport.is_none_or(|t| t == transport) {
+            reserved.insert_range(reservation.range);
+        }
+    }
+    let mut taken = PortSet::new();
+    let mut users: BTreeMap<User, u32> = BTreeMap::new();
+    for socket in snapshot.sockets.iter().filter(|s| s.transport == transport && range.contains(s.local_port))
+    {
+        let port = socket.local_port;
+        let in_the_way = Bind::new(transport, address, port).beside(socket, Reuse::Plain) == Answer::Blocked;
+        if in_the_way && !reserved.contains(port) && !taken.contains(port) {
+            taken.insert(port);
+            *users.entry(user(snapshot, socket)).or_default() += 1;
+        }
+    }
+    let reserved = reserved.count_in(range);
+    let mut users: Vec<(String, u32)> =
+        users.into_iter().map(|(user, count)| (name(snapshot, user), count)).collect();
+    users.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    Some(Usage { range, reserved, left: range.count() - reserved - taken.len(), users })
+}
+
+/// Who has a port, small enough to count many.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum User {
+    Process(u32),
+    TimeWait,
+    Unseen,
+}
+
+fn user(snapshot: &Snapshot, socket: &Socket) -> User {
+    match (socket.state, socket.owner_state) {
+        (State::TimeWait, _) => User::TimeWait,
+        (_, OwnerState::Seen) => {
+            snapshot.holders_of(socket).first().map_or(User::Unseen, |holder| User::Process(holder.owner))
+        }
+        _ => User::Unseen,
+    }
+}
+
+fn name(snapshot: &Snapshot, user: User) -> String {
+    match user {
+        User::Process(owner) => snapshot.owners.get(owner as usize).map(wording::process).unwrap_or_default(),
+        User::TimeWait => "ended connections in TIME_WAIT".to_owned(),
+        User::Unseen => "sockets whose holder was not seen".to_owned(),
+    }
+}
+
+fn lines(usage: &Usage) -> Vec<String> {
+    let mut lines = vec![format!(
+        "{} has {} ports, {} of them reserved, {} left",
+        usage.range,
+        usage.range.count(),
+        usage.reserved,
+        usage.left
+    )];
+    lines.extend(usage.users.iter().take(5).map(|(who, count)| format!("{count} with {who}")));
+    if usage.users.len() > 5 {
+        let rest: u32 = usage.users.iter().skip(5).map(|(_, count)| count).sum();
+        lines.push(format!("{rest} with {} others", usage.users.len() - 5));
+    }
+    lines
+}
+
+fn ways_out(snapshot: &Snapshot) -> Vec<Remedy> {
+    let widest = "10240 60999";
+    let wider = snapshot.ranges.first().is_some_and(|range| range.range.count() < 50_760);
+    let count = Remedy::command("see who has most sockets", "portolan list --group-by process");
+    let widen = crate::remedy::set(
+        snapshot,
+        "a stopgap: widen the range, until the next restart",
+        "net.ipv4.ip_local_port_range",
+        widest,
+    );
+    if wider { vec![count, widen] } else { vec![count] }
+}

@@ -1,0 +1,206 @@
+//! Ways out as commands to type, all in one place. Foreign text (units, containers) goes into a command only quoted,
+//! and only where it is a name of its kind: a control character inside quotes could still reach a terminal.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::diagnose::{Question, Remedy};
+use crate::owner::{Container, Owner};
+use crate::port::PortSet;
+use crate::range::{CarrierKind, ReservationKind};
+use crate::snapshot::Snapshot;
+use crate::socket::{Socket, Transport};
+use crate::wording;
+
+/// The kernel takes about 4 KiB in one write: a longer list would be cut.
+const LONGEST_SETTING: usize = 3_500;
+
+/// A word for a POSIX shell: as it is where nothing in it is special, else in single quotes.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./_-".contains(c);
+    if !word.is_empty() && !word.starts_with('-') && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// A name of a unit or a container, quoted; none where it holds what no such name does.
+fn name_quoted(name: &str) -> Option<String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || ":_.\\@-".contains(c);
+    let fits = !name.is_empty() && name.len() <= 255 && !name.starts_with('-') && name.chars().all(allowed);
+    fits.then(|| quoted(name))
+}
+
+/// The command as its user must type it: after sudo, unless the one who looked was root.
+fn as_root(snapshot: &Snapshot, command: impl AsRef<str>) -> String {
+    let sudo = if snapshot.host.privileged { "" } else { "sudo " };
+    format!("{sudo}{}", command.as_ref())
+}
+
+/// `portolan why …` for the same question on that address.
+pub fn why(transport: Transport, port: u16, address: Option<IpAddr>) -> String {
+    let place = address.map_or_else(|| port.to_string(), |ip| SocketAddr::new(ip, port).to_string());
+    let transport = if transport == Transport::Udp { "/udp" } else { "" };
+    format!("portolan why {}", quoted(&format!("{place}{transport}")))
+}
+
+/// Asks the same question again.
+pub fn ask_again(question: &Question) -> String {
+    why(question.transport, question.port.map_or(0, u16::from), question.address)
+}
+
+/// Waits, and asks the same question again.
+pub fn wait(question: &Question, seconds: u64) -> Remedy {
+    Remedy::command(
+        format!("wait {seconds} s, then ask again"),
+        format!("sleep {seconds}; {}", ask_again(question)),
+    )
+}
+
+/// Ways to stop those who hold these sockets, or to see them first where they could not be seen.
+pub fn release(snapshot: &Snapshot, question: &Question, sockets: &[&Socket]) -> Vec<Remedy> {
+    let mut remedies: Vec<Remedy> = Vec::new();
+    for socket in sockets {
+        let owners = snapshot.owners_of(socket);
+        let remedy = match wording::lead(&owners) {
+            _ if behind_proxy(snapshot, socket) => stop_published(socket.local_port),
+            Some(owner) => stop(snapshot, socket, owner),
+            None => see(snapshot, question),
+        };
+        if !remedies.contains(&remedy) {
+            remedies.push(remedy);
+        }
+    }
+    remedies
+}
+
+/// Whether a container runtime's proxy carries this port.
+fn behind_proxy(snapshot: &Snapshot, socket: &Socket) -> bool {
+    snapshot.carriers.iter().any(|carrier| {
+        carrier.kind == CarrierKind::ContainerProxy
+            && carrier.transport == socket.transport
+            && carrier.ports.contains(socket.local_port)
+    })
+}
+
+/// Stops the container that a port is published for: its proxy would be started again.
+pub fn stop_published(port: u16) -> Remedy {
+    Remedy::command(
+        "stop the container that the port is published for",
+        format!("docker stop $(docker ps --quiet --filter publish={port})"),
+    )
+}
+
+fn stop(snapshot: &Snapshot, socket: &Socket, owner: &Owner) -> Remedy {
+    if let Some(remedy) = owner.container.as_ref().and_then(|inside| stop_container(snapshot, inside)) {
+        return remedy;
+    }
+    let origin = snapshot.origin_of(socket);
+    let of_user =
+        origin.and_then(|origin| origin.cgroup.as_ref()).is_some_and(|path| path.contains("/user@"));
+    let unit = owner.unit.as_deref().filter(|unit| unit.ends_with(".service") && !unit.starts_with("user@"));
+    if let Some(unit) = unit.and_then(name_quoted) {
+        let command = if of_user {
+            format!("systemctl --user stop {unit}")
+        } else {
+            as_root(snapshot, format!("systemctl stop {unit}"))
+        };
+        return Remedy::command(format!("stop the service of {}", wording::process(owner)), command);
+    }
+    if owner.pid <= 1 {
+        return Remedy::advice(format!(
+            "{} is the first process: stop what it serves",
+            wording::process(owner)
+        ));
+    }
+    let kill = format!("kill {}", owner.pid);
+    let own = owner.uid.is_some() && owner.uid == snapshot.host.uid;
+    let command = if own { kill } else { as_root(snapshot, kill) };
+    Remedy::command(format!("end {}", wording::process(owner)), command)
+}
+
+fn stop_container(snapshot: &Snapshot, container: &Container) -> Option<Remedy> {
+    let short: String = container.id.chars().take(if container.id.len() == 64 { 12 } else { 255 }).collect();
+    let id = name_quoted(&short)?;
+    let command = match container.runtime.as_str() {
+        "docker" => format!("docker stop {id}"),
+        "podman" => format!("podman stop {id}"),
+        "containerd" | "cri-o" => as_root(snapshot, format!("crictl stop {id}")),
+        "lxc" => as_root(snapshot, format!("lxc-stop --name {id}")),
+        "nspawn" => as_root(snapshot, format!("machinectl poweroff {id}")),
+        _ => return None,
+    };
+    Some(Remedy::command(format!("stop the container {short}"), command))
+}
+
+/// Stops a unit, such as a socket unit.
+pub fn stop_unit(snapshot: &Snapshot, unit: &str) -> Remedy {
+    let text = format!("stop {unit}");
+    match name_quoted(unit) {
+        Some(unit) => Remedy::command(text, as_root(snapshot, format!("systemctl stop {unit}"))),
+        None => Remedy::advice(text),
+    }
+}
+
+/// Looks again with the rights to see every holder.
+pub fn see(snapshot: &Snapshot, question: &Question) -> Remedy {
+    if snapshot.host.privileged {
+        return Remedy::advice(
+            "look from the host's own pid namespace: the holder may run in another one, such as a container",
+        );
+    }
+    Remedy::command("see who holds it", format!("sudo {}", ask_again(question)))
+}
+
+/// Keeps a port out of automatic choice until the next restart. A write replaces the whole list, so what is reserved
+/// already stands in the command too.
+pub fn reserve(snapshot: &Snapshot, ports: &PortSet) -> Remedy {
+    let text = "keep it out of automatic choice, until the next restart";
+    let mut all: PortSet = snapshot
+        .reservations
+        .iter()
+        .filter(|reservation| reservation.kind == ReservationKind::Administered)
+        .map(|reservation| reservation.range)
+        .collect();
+    all.unite(ports);
+    let list = all.ranges().iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    if list.len() > LONGEST_SETTING {
+        return Remedy::advice(format!("{text}: the list of reserved ports is too long for one command"));
+    }
+    set(snapshot, text, "net.ipv4.ip_local_reserved_ports", &list)
+}
+
+/// Changes a kernel setting until the next restart.
+pub fn set(snapshot: &Snapshot, text: impl Into<String>, setting: &str, value: &str) -> Remedy {
+    Remedy::command(text, as_root(snapshot, format!("sysctl -w {}", quoted(&format!("{setting}={value}")))))
+}
+
+/// What the kernel and the security modules wrote about a refusal.
+pub fn read_refusals(snapshot: &Snapshot) -> Remedy {
+    Remedy::command(
+        "see what the kernel and its security modules wrote",
+        as_root(snapshot, "journalctl --dmesg --since -10min --grep 'denied|avc|apparmor|selinux'"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_never_enters_a_command_unquoted() {
+        assert_eq!(name_quoted("nginx.service").as_deref(), Some("nginx.service"));
+        assert_eq!(name_quoted(r"a\x2db.service").as_deref(), Some(r"'a\x2db.service'"));
+        for hostile in ["x; rm -rf /", "$(id)", "-rf", "", "a\nb", "a\u{1b}[201~b", "a'b"] {
+            assert_eq!(name_quoted(hostile), None, "{hostile:?}");
+        }
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted("-x"), "'-x'");
+    }
+
+    #[test]
+    fn an_ipv6_address_is_quoted_since_brackets_are_a_pattern() {
+        let address = Some("::1".parse().unwrap());
+        assert_eq!(why(Transport::Udp, 53, address), "portolan why '[::1]:53/udp'");
+        assert_eq!(why(Transport::Tcp, 80, None), "portolan why 80");
+    }
+}
