@@ -2,7 +2,7 @@
 //!
 //! `10.0.0.1:80`, `[::1]:80`, `:80`, `*:80`, `localhost:80`, `http://+:80/`, `:::80` and (in Node's own form alone)
 //! `::1:80`; `port 80` in many spellings and languages; `('::', 80)`; `10.0.0.1#53`; `http-nio-8080`;
-//! `[9300-9400]` after an address; `<ipv4> 1433]`. Times, file positions, pids, versions and codes have none of
+//! `[9300-9400]` after an address; `<ipv4> 1433]`; `/dev/tcp/localhost/80`. Times, file positions, pids, versions and codes have none of
 //! these shapes, or are told apart by what precedes or follows them.
 
 use std::net::IpAddr;
@@ -60,6 +60,9 @@ fn place(number: &Number<'_>, node: bool) -> Option<Place> {
         '[' => by_bracketed_range(number),
         '#' => scan::address(scan::split_host(number.before.strip_suffix('#')?).1).map(Host::Address),
         '-' => by_connector(number),
+        '/' => by_device(number),
+        // kubectl: `requested ports: [{8080 80}]`, local first.
+        '{' => number.before.ends_with("ports: [{").then_some(Host::Any),
         _ => by_tuple(number).or_else(|| by_family_tag(number)),
     })?;
     Some(Place { host, port, transport: transport(number), role: role(number) })
@@ -296,6 +299,15 @@ fn by_connector(number: &Number<'_>) -> Option<Host> {
     }
     let address = name.rsplit_once('-').and_then(|(_, last)| scan::address(last));
     Some(address.map_or(Host::Any, Host::Address))
+}
+
+/// A shell's `/dev/tcp/localhost/8080`.
+fn by_device(number: &Number<'_>) -> Option<Host> {
+    let (before, host) = scan::split_host(number.before.strip_suffix('/')?);
+    if !before.ends_with("/dev/tcp/") && !before.ends_with("/dev/udp/") {
+        return None;
+    }
+    scan::address(host).map(Host::Address).or_else(|| is_name(host).then(|| Host::Name(host.to_owned())))
 }
 
 /// `('127.0.0.1', 8000)`, `("::", 8000, 0, 0)`, `listen(*, 143)`.

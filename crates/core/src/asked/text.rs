@@ -186,15 +186,16 @@ fn target(place: &Place, remote: bool, notes: &mut Vec<String>) -> Target {
 }
 
 fn without_port(error: &Error, remote: bool) -> AskedError {
-    let said = error.code.map_or("an error".to_owned(), |code| format!("{} ({})", code.name, code.code));
-    AskedError(match (remote, error.code.is_some() || error.call != Call::Unknown) {
-        (true, _) => format!(
-            "the text tells of a connection that failed with {said} but names no remote port; \
-             paste the line that names HOST:PORT"
+    let code = error.code.map(|code| format!("{} ({})", code.name, code.code));
+    AskedError(match (remote, code) {
+        (true, code) => format!(
+            "the text tells of a connection that failed{} but names no remote port; \
+             paste the line that names HOST:PORT",
+            code.map_or(String::new(), |code| format!(" with {code}"))
         ),
-        (false, true) => {
-            format!("the text tells of {said} but names no port; add it, as in `portolan why 8080`")
+        (false, Some(code)) => {
+            format!("the text tells of {code} but names no port; add it, as in `portolan why 8080`")
         }
-        (false, false) => "no port is found in this text; type it, as in `portolan why 8080`".to_owned(),
+        (false, None) => "no port is found in this text; type it, as in `portolan why 8080`".to_owned(),
     })
 }
