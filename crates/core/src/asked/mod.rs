@@ -19,6 +19,7 @@ use std::fmt;
 
 use crate::diagnose::Question;
 use crate::kernel::error_code::ErrorCode;
+use crate::kernel::services::Services;
 use crate::port::Port;
 use crate::socket::Transport;
 
@@ -91,13 +92,10 @@ impl fmt::Display for AskedError {
 
 impl std::error::Error for AskedError {}
 
-/// Looks a service name up: the caller's, since core reads no files.
-pub type Services<'a> = &'a dyn Fn(&str, Transport) -> Option<Port>;
-
 /// Reads what was asked: `8080`, `53/udp`, `127.0.0.1:8080`, `[::1]:53/udp`, `:8080`, `localhost:8080` (that is
 /// 127.0.0.1), a service name that `services` knows, or a pasted error text of one or many lines, of which the first
 /// 64 KiB are read.
-pub fn parse(text: &str, services: Services<'_>) -> Result<Asked, AskedError> {
+pub fn parse(text: &str, services: &Services) -> Result<Asked, AskedError> {
     let text = text.trim();
     if text.is_empty() {
         return Err(AskedError("nothing was asked; type a port, as in `portolan why 8080`".into()));

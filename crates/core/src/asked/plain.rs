@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Asked, AskedError, Services, Target, scan, shortened};
+use super::{Asked, AskedError, Target, scan, shortened};
 use crate::diagnose::Question;
+use crate::kernel::services::Services;
 use crate::port::Port;
 use crate::socket::Transport;
 
@@ -20,7 +21,7 @@ pub(super) fn as_typed(text: &str) -> Option<String> {
 }
 
 /// Reads one word.
-pub(super) fn parse(text: &str, services: Services<'_>) -> Result<Asked, AskedError> {
+pub(super) fn parse(text: &str, services: &Services) -> Result<Asked, AskedError> {
     let (endpoint, transport) = split_transport(text)?;
     let (host, port) = split_host(endpoint)?;
     let mut notes = Vec::new();
@@ -115,7 +116,7 @@ fn address_of(host: &str, endpoint: &str, notes: &mut Vec<String>) -> Result<Opt
 fn port_of(
     port: &str,
     transport: Option<Transport>,
-    services: Services<'_>,
+    services: &Services,
     notes: &mut Vec<String>,
 ) -> Result<(Port, Transport), AskedError> {
     let or_tcp = transport.unwrap_or(Transport::Tcp);
@@ -132,7 +133,7 @@ fn port_of(
         )));
     }
     let tried = transport.map_or(Transport::ALL.to_vec(), |transport| vec![transport]);
-    let found = tried.into_iter().find_map(|t| services(port, t).map(|number| (number, t)));
+    let found = tried.into_iter().find_map(|t| services.port(t, port).map(|number| (number, t)));
     let Some((number, transport)) = found else {
         return Err(AskedError(format!(
             "'{}' is neither a port (1 to 65535) nor a known service; type one, as in `portolan why 8080`",

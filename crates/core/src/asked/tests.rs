@@ -1,20 +1,14 @@
 //! Typed targets, real wordings of real programs (`wordings.txt`: two lines add one), and hostile texts.
 
 use super::{Asked, Call, Target, parse};
-use crate::port::Port;
-use crate::socket::Transport;
+use crate::kernel::services::Services;
 
-fn services(name: &str, transport: Transport) -> Option<Port> {
-    match (name, transport) {
-        ("http", Transport::Tcp) => Port::new(80),
-        ("domain", _) => Port::new(53),
-        ("tftp", Transport::Udp) => Port::new(69),
-        _ => None,
-    }
+fn services() -> Services {
+    Services::parse("http 80/tcp www\ndomain 53/tcp\ndomain 53/udp\ntftp 69/udp\n")
 }
 
 fn asked(text: &str) -> Asked {
-    parse(text, &services).unwrap_or_else(|error| panic!("{text}\n{error}"))
+    parse(text, &services()).unwrap_or_else(|error| panic!("{text}\n{error}"))
 }
 
 /// `side transport host:port code call`, as the tables below write it; `*` is no host.
@@ -42,7 +36,7 @@ fn check(table: &[(&str, &str)]) {
     let wrong: Vec<String> = table
         .iter()
         .filter_map(|(text, expected)| {
-            let seen = parse(text, &services).map_or_else(|e| format!("error: {e}"), |a| shown(&a));
+            let seen = parse(text, &services()).map_or_else(|e| format!("error: {e}"), |a| shown(&a));
             (seen != *expected).then(|| format!("{text}\n  expected {expected}\n  seen     {seen}"))
         })
         .collect();
@@ -113,7 +107,7 @@ fn what_is_no_target_gets_one_line_that_says_what_to_type() {
             "the text tells of EADDRINUSE (98) but names no port; add it, as in `portolan why 8080`",
         ),
     ] {
-        assert_eq!(parse(text, &services).unwrap_err().to_string(), message, "{text}");
+        assert_eq!(parse(text, &services()).unwrap_err().to_string(), message, "{text}");
     }
 }
 
@@ -152,7 +146,7 @@ fn a_text_without_a_port_says_to_add_it() {
             "EADDRINUSE (98)",
         ),
     ] {
-        assert_eq!(parse(text, &services).unwrap_err().to_string(), add(code), "{text}");
+        assert_eq!(parse(text, &services()).unwrap_err().to_string(), add(code), "{text}");
     }
     for text in [
         "java.net.ConnectException: Connection refused",
@@ -160,7 +154,7 @@ fn a_text_without_a_port_says_to_add_it() {
         "dial tcp: lookup db on 127.0.0.53:53: connect: connection refused",
         "dial unix /var/run/docker.sock: connect: permission denied",
     ] {
-        let error = parse(text, &services).unwrap_err().to_string();
+        let error = parse(text, &services()).unwrap_err().to_string();
         assert!(error.starts_with("the text tells of a connection that failed with "), "{error}");
         assert!(error.ends_with(" but names no remote port; paste the line that names HOST:PORT"), "{error}");
     }
@@ -191,7 +185,7 @@ fn the_line_of_the_error_is_kept_short() {
 #[test]
 fn a_text_beyond_64_kib_is_read_up_to_there_and_says_so() {
     let late = format!("{}\nlisten tcp :8080: bind: address already in use", "é\n".repeat(40_000));
-    assert!(parse(&late, &services).is_err());
+    assert!(parse(&late, &services()).is_err());
     let early = format!("listen tcp :8080: bind: address already in use\n{}", "é\n".repeat(40_000));
     assert_eq!(asked(&early).notes, ["only the first 64 KiB of the text were read"]);
 }
@@ -201,7 +195,7 @@ fn hostile_lines_of_64_kib_do_no_harm() {
     for piece in ["1:", "1.", "port ", "80 ", "[::1]:80 ", "'a', 1", "\u{1b}[", "::", "0x", "端口", "80端口"]
     {
         let text = piece.repeat(65_536 / piece.len());
-        let _ = parse(&text, &services);
+        let _ = parse(&text, &services());
     }
 }
 
@@ -209,8 +203,8 @@ fn hostile_lines_of_64_kib_do_no_harm() {
 fn no_truncation_and_no_noise_makes_it_panic() {
     let line = "エラー (98: アドレス) dial tcp [fe80::1%eth0]:80->10.0.0.1:443/udp ('::', 8080) 端口８０ port=htons(1), 8080번 포트 <ipv4> 1433] |::1|:9 http-nio-8080";
     for (end, _) in line.char_indices() {
-        let _ = parse(&line[..end], &services);
-        let _ = parse(&line[end..], &services);
+        let _ = parse(&line[..end], &services());
+        let _ = parse(&line[end..], &services());
     }
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     for _ in 0..5_000 {
@@ -223,6 +217,6 @@ fn no_truncation_and_no_noise_makes_it_panic() {
                 &state.to_le_bytes().map(|b| if b & 1 == 0 { b } else { b":[]'0189.-"[b as usize % 10] }),
             );
         }
-        let _ = parse(&String::from_utf8_lossy(&bytes), &services);
+        let _ = parse(&String::from_utf8_lossy(&bytes), &services());
     }
 }
