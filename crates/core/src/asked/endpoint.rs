@@ -149,68 +149,25 @@ fn host_beside(before: &str, after: &str) -> Host {
 
 /// Whether it may be a host's name: no word of a sentence about ports.
 fn is_name(text: &str) -> bool {
-    const WORDS: &[&str] = &[
-        "on",
-        "at",
-        "to",
-        "in",
-        "of",
-        "the",
-        "a",
-        "tcp",
-        "udp",
-        "tcp4",
-        "tcp6",
-        "udp4",
-        "udp6",
-        "local",
-        "remote",
-        "host",
-        "server",
-        "listen",
-        "listening",
-        "socket",
-        "http",
-        "https",
-        "any",
-        "same",
-        "this",
-        "that",
-        "for",
-        "unix",
-        "address",
-        "with",
-        "requested",
-        "line",
-        "column",
-        "col",
-        "errno",
-        "error",
-        "code",
-        "pid",
-        "id",
-        "status",
-        "version",
-        "port",
-    ];
+    const WORDS: &str = "on at to in of the a tcp udp tcp4 tcp6 udp4 udp6 local remote host server listen \
+        listening socket http https any same this that for unix address with requested line column col \
+        errno error code pid id status version port";
     let letters = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     let lower = text.to_ascii_lowercase();
     lower.starts_with(|c: char| c.is_ascii_alphanumeric())
         && lower.contains(|c: char| c.is_ascii_alphabetic())
         && lower.chars().all(letters)
         && lower.len() <= 253
-        && !WORDS.contains(&lower.as_str())
+        && !WORDS.split(' ').any(|word| word == lower)
 }
 
 /// Whether it is a file's name: `main.go` before `:80` is a place in a source.
 fn is_file(name: &str) -> bool {
-    const EXTENSIONS: &[&str] = &[
-        "go", "js", "mjs", "cjs", "ts", "mts", "tsx", "jsx", "vue", "svelte", "py", "rb", "java", "kt",
-        "kts", "scala", "groovy", "clj", "rs", "c", "cc", "cpp", "cxx", "h", "hpp", "cs", "fs", "vb", "php",
-        "pl", "pm", "lua", "ex", "exs", "erl", "hs", "ml", "swift", "m", "mm", "dart", "sh", "ps1", "conf",
-        "cfg", "yml", "yaml", "json", "toml", "ini", "xml", "log", "txt", "html", "css", "sql", "service",
-    ];
-    name.rsplit_once('.').is_some_and(|(_, end)| EXTENSIONS.contains(&end.to_ascii_lowercase().as_str()))
+    const EXTENSIONS: &str = "go js mjs cjs ts mts tsx jsx vue svelte py rb java kt kts scala groovy clj \
+        rs c cc cpp cxx h hpp cs fs vb php pl pm lua ex exs erl hs ml swift m mm dart sh ps1 conf cfg yml \
+        yaml json toml ini xml log txt html css sql service";
+    name.rsplit_once('.')
+        .is_some_and(|(_, end)| EXTENSIONS.split(' ').any(|extension| extension.eq_ignore_ascii_case(end)))
 }
 
 /// What stands before a colon and a number.
