@@ -4,6 +4,7 @@
 //! from values, so it can be tested, fuzzed and run under Miri without a machine around it.
 #![forbid(unsafe_code)]
 
+pub mod asked;
 pub mod change;
 pub mod cause;
 pub mod conflict;

@@ -16,10 +16,10 @@ use crate::snapshot::Snapshot;
 const MAX_SOCKETS: usize = 20_000_000;
 const MAX_HOLDERS: usize = 40_000_000;
 const MAX_OWNERS: usize = 4_000_000;
-/// For reservations, addresses, carriers, rules: a host with more than 65,536 of one of them is not known.
-const MAX_ENTRIES: usize = 1 << 16;
-/// Ranges, counters and gaps are a handful; a look that leaves thousands is not ours.
-const MAX_FEW: usize = 4096;
+/// Of reservations, addresses, carriers and rules: some thousands where many containers run.
+const MAX_ENTRIES: usize = 1 << 20;
+/// Of ranges, counters and gaps, which are a handful.
+const MAX_FEW: usize = 1 << 16;
 
 pub(super) fn read(mut input: impl Read) -> Result<Snapshot, SnapshotFileError> {
     let mut head = Vec::new();
