@@ -24,13 +24,17 @@ testbed hold [--uid N] [--name NAME] [--ignore-sigterm] WORD ADDR:PORT [OPTION]�
     each word     --count N, --reuseaddr, --reuseport, --v6only, --dual, --freebind
 
 testbed enter NETNS-FILE [--uid N] PROGRAM [ARGUMENT]…
-    runs a program inside a network namespace";
+    runs a program inside a network namespace
+
+testbed refuse-bind PROGRAM [ARGUMENT]…
+    runs a program whose every bind is refused with EPERM, as by a security policy";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let done = match arguments.split_first() {
         Some((verb, rest)) if verb == "hold" => hold::hold(rest),
         Some((verb, rest)) if verb == "enter" => enter::enter(rest),
+        Some((verb, [program, rest @ ..])) if verb == "refuse-bind" => refuse_bind(program, rest),
         Some((verb, [])) if verb == hold::WORKER => hold::work(),
         _ => Err(anyhow::anyhow!("{USAGE}")),
     };
@@ -47,4 +51,9 @@ fn main() -> ExitCode {
 fn wait_for_end() -> anyhow::Result<()> {
     io::copy(&mut io::stdin().lock().by_ref(), &mut io::sink())?;
     Ok(())
+}
+
+fn refuse_bind(program: &str, arguments: &[String]) -> anyhow::Result<()> {
+    portolan_testbed::refuse_bind()?;
+    enter::become_program(program, arguments, None)
 }
