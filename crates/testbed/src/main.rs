@@ -17,7 +17,8 @@ testbed hold [--uid N] [--name NAME] [--ignore-sigterm] WORD ADDR:PORT [OPTION]â
     tcp-bound     bound, not listening
     udp           a UDP socket          --connect ADDR:PORT
     connections   a listener with connections to it, both ends held here
-                  --from ADDR:PORT, --close-listener, --as-client (the listener is someone else's)
+                  --from ADDR:PORT, --close-listener, --as-client (the listener is someone else's),
+                  --connect ADDR:PORT (where the listener is reached)
     time-wait     a TIME_WAIT at that address     --closed-by server|client (whose address it is; default server)
     close-wait    a listener whose peers have closed and it has not     --close-listener
 
