@@ -42,7 +42,6 @@ impl Answer {
     /// # Panics
     /// When it is another.
     #[track_caller]
-    #[must_use]
     pub fn with_code(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{self}");
         self
