@@ -14,7 +14,9 @@ const USAGE: &str = "\
 cargo xtask test
     installs what the tests need, then formatting, lints, every test and the documentation
 cargo xtask bench [sockets|start|snapshot]… [--quick]
-    measures the release build against what people use today; --quick: a small size, without goals";
+    measures the release build against what people use today; --quick: a small size
+cargo xtask sample COUNT FILE
+    writes a snapshot of that many generated sockets";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["test"] => test::test(),
         ["bench", rest @ ..] => bench::bench(rest),
+        ["sample", sockets, file] => bench::sample(sockets, file.as_ref()).map(|()| true),
         _ => Err(anyhow::anyhow!("{USAGE}")),
     };
     match done {

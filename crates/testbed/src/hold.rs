@@ -128,7 +128,7 @@ impl Kept {
             return self.repeat(word, |word| client(word, word.from, word.at));
         }
         let listener = listener(word, word.at)?;
-        let to = local(&listener)?;
+        let to = word.connect.map_or_else(|| local(&listener), Ok)?;
         let mut ends = Vec::with_capacity(word.count * 2);
         for _ in 0..word.count {
             ends.push(client(word, word.from, to)?);

@@ -5,6 +5,7 @@
 //! as a test would, instead of returning errors that every test must unwrap. The crate is never published and
 //! nothing that ships depends on it; its two system calls that need `unsafe` stand in `system.rs`.
 
+mod answer;
 mod held;
 mod measured;
 mod namespace;
@@ -12,10 +13,11 @@ mod system;
 
 use std::path::{Path, PathBuf};
 
+pub use answer::Answer;
 pub use held::{Held, Holding, READY};
 pub use measured::{Measured, measured};
 pub use namespace::Namespace;
-pub use system::ignore_sigterm;
+pub use system::{ignore_sigterm, refuse_bind};
 
 /// Path of a program of this workspace: `portolan`, `testbed`. It is looked for beside the running executable and
 /// above it, which is where cargo puts both (`target/debug`, with tests in `target/debug/deps`).

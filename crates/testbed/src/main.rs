@@ -17,20 +17,25 @@ testbed hold [--uid N] [--name NAME] [--ignore-sigterm] WORD ADDR:PORT [OPTION]�
     tcp-bound     bound, not listening
     udp           a UDP socket          --connect ADDR:PORT
     connections   a listener with connections to it, both ends held here
-                  --from ADDR:PORT, --close-listener, --as-client (the listener is someone else's)
+                  --from ADDR:PORT, --close-listener, --as-client (the listener is someone else's),
+                  --connect ADDR:PORT (where the listener is reached)
     time-wait     a TIME_WAIT at that address     --closed-by server|client (whose address it is; default server)
     close-wait    a listener whose peers have closed and it has not     --close-listener
 
     each word     --count N, --reuseaddr, --reuseport, --v6only, --dual, --freebind
 
 testbed enter NETNS-FILE [--uid N] PROGRAM [ARGUMENT]…
-    runs a program inside a network namespace";
+    runs a program inside a network namespace
+
+testbed refuse-bind PROGRAM [ARGUMENT]…
+    runs a program whose every bind is refused with EPERM, as by a security policy";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let done = match arguments.split_first() {
         Some((verb, rest)) if verb == "hold" => hold::hold(rest),
         Some((verb, rest)) if verb == "enter" => enter::enter(rest),
+        Some((verb, [program, rest @ ..])) if verb == "refuse-bind" => refuse_bind(program, rest),
         Some((verb, [])) if verb == hold::WORKER => hold::work(),
         _ => Err(anyhow::anyhow!("{USAGE}")),
     };
@@ -47,4 +52,9 @@ fn main() -> ExitCode {
 fn wait_for_end() -> anyhow::Result<()> {
     io::copy(&mut io::stdin().lock().by_ref(), &mut io::sink())?;
     Ok(())
+}
+
+fn refuse_bind(program: &str, arguments: &[String]) -> anyhow::Result<()> {
+    portolan_testbed::refuse_bind()?;
+    enter::become_program(program, arguments, None)
 }

@@ -1,5 +1,5 @@
-//! The two system calls that no safe crate offers: wait4(2), which alone tells one child's peak memory, and
-//! ignoring a signal with signal(2). All of this crate's `unsafe` stands here.
+//! The system calls that no safe crate offers: wait4(2), which alone tells one child's peak memory, ignoring a signal
+//! with signal(2), and a seccomp(2) filter that refuses one call. All of this crate's `unsafe` stands here.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -10,6 +10,28 @@ use std::process::ExitStatus;
 pub fn ignore_sigterm() {
     // SAFETY: SIG_IGN installs no handler, so nothing of ours runs in a signal's context.
     unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
+}
+
+/// Makes every later bind(2) of this process, and of the program it becomes, fail with EPERM, as a security policy
+/// does. The filter looks at the call's number alone: the programs of this workspace are all of one architecture.
+pub fn refuse_bind() -> io::Result<()> {
+    let number = u32::try_from(libc::SYS_bind).map_err(io::Error::other)?;
+    let refusal = libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs();
+    // linux/filter.h: load seccomp_data.nr (offset 0); where it equals, go on, else skip one; answer.
+    let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+    let mut filter = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, number),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, refusal),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    rustix::thread::set_no_new_privs(true)?;
+    // SAFETY: the kernel copies the program, which points to a live array of that length, before it returns.
+    match unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Waits for a child of this process: its status, and its peak resident memory in KiB (ru_maxrss).

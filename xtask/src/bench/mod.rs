@@ -3,6 +3,7 @@
 //! Runs are interleaved, so that a slow moment of the machine falls on all alike; the first run of each warms up and
 //! does not count, unless it alone takes longer than [`SLOW`]. Medians are compared with the goals of issue 2.
 
+mod snapshot;
 mod sockets;
 mod start;
 mod table;
@@ -14,6 +15,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use portolan_testbed::{Measured, Namespace, measured};
 
+pub(crate) use snapshot::sample;
+
 use crate::{cargo, packages, target_folder};
 
 /// A program that takes longer is run once, and that run counts.
@@ -22,6 +25,9 @@ const SLOW: Duration = Duration::from_secs(5);
 /// A run is ended after this time; the table says so.
 const LIMIT: Duration = Duration::from_secs(180);
 
+/// The benchmarks, by the name that chooses one.
+const NAMES: [&str; 3] = ["start", "sockets", "snapshot"];
+
 /// Largest size of the stripped program, in bytes.
 const LARGEST_PROGRAM: u64 = 8 * 1024 * 1024;
 
@@ -29,8 +35,8 @@ const LARGEST_PROGRAM: u64 = 8 * 1024 * 1024;
 pub(crate) fn bench(words: &[&str]) -> anyhow::Result<bool> {
     let quick = words.contains(&"--quick");
     let names: Vec<&str> = words.iter().copied().filter(|word| *word != "--quick").collect();
-    if let Some(unknown) = names.iter().find(|name| !["sockets", "start"].contains(*name)) {
-        bail!("there is no benchmark '{unknown}': type cargo xtask bench [sockets|start] [--quick]");
+    if let Some(unknown) = names.iter().find(|name| !NAMES.contains(*name)) {
+        bail!("there is no benchmark '{unknown}': type cargo xtask bench [{}] [--quick]", NAMES.join("|"));
     }
     if !portolan_testbed::is_root() {
         bail!("the benchmark makes network namespaces: type sudo -E env PATH=\"$PATH\" cargo xtask bench");
@@ -44,6 +50,9 @@ pub(crate) fn bench(words: &[&str]) -> anyhow::Result<bool> {
     }
     if wanted("sockets") {
         met &= sockets::bench(&programs, quick);
+    }
+    if wanted("snapshot") {
+        met &= snapshot::bench(&programs, quick)?;
     }
     Ok(met)
 }
