@@ -333,6 +333,25 @@ mod tests {
     }
 
     #[test]
+    fn an_accept_is_not_the_last_word_where_another_chain_decides_too() {
+        let drop_later = r#"{"chain": {"family": "ip", "table": "u", "name": "late", "type": "filter", "hook": "input", "prio": 10, "policy": "accept"}},
+            {"rule": {"family": "inet", "table": "t", "chain": "in", "handle": 1, "expr": [{"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 22}}, {"accept": null}]}},
+            {"rule": {"family": "inet", "table": "t", "chain": "in", "handle": 2, "expr": [{"drop": null}]}},
+            {"rule": {"family": "ip", "table": "u", "chain": "late", "handle": 1, "expr": [{"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 22}}, {"drop": null}]}}"#;
+        let rules = with_rules(drop_later).firewall().value;
+        let seen: Vec<_> = rules.iter().map(|r| (r.verdict.as_str(), r.unconditional, r.family)).collect();
+        assert_eq!(
+            seen,
+            [
+                ("accept", false, None),
+                ("drop", false, None),
+                ("drop", true, Some(Family::Ipv4)),
+                ("accept", true, Some(Family::Ipv4)),
+            ]
+        );
+    }
+
+    #[test]
     fn odd_listings_are_errors_and_never_a_panic() {
         for end in 0..NATIVE.trim_end().len() {
             assert!(decode(&NATIVE.as_bytes()[..end]).is_err());

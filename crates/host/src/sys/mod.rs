@@ -39,6 +39,9 @@ pub struct HostSettings {
     pub addresses: Vec<LocalAddress>,
 }
 
+/// Firewall rules for what comes in, in the order they are asked; none, with a gap, where they could not be read whole.
+pub type FirewallReading = Reading<Option<Vec<FirewallRule>>>;
+
 /// A user who may ask for a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -69,8 +72,15 @@ pub fn carriers(namespace: &Namespace) -> Result<Reading<Vec<Carrier>>, Error> {
 
 /// Firewall rules for what comes into a namespace, none where they could not be read whole. Fails where the
 /// namespace cannot be entered.
-pub fn firewall(namespace: &Namespace) -> Result<Reading<Option<Vec<FirewallRule>>>, Error> {
+pub fn firewall(namespace: &Namespace) -> Result<FirewallReading, Error> {
     within(namespace, system::firewall::firewall)
+}
+
+/// Both of them, for the price of one listing of the firewall's rules. Fails where the namespace cannot be entered.
+pub fn carriers_and_firewall(
+    namespace: &Namespace,
+) -> Result<(Reading<Vec<Carrier>>, FirewallReading), Error> {
+    within(namespace, system::carriers::carriers_and_firewall)
 }
 
 /// The host, and the namespace that is looked at. Fails where it cannot be entered.

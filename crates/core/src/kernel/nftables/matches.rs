@@ -96,8 +96,8 @@ pub(super) fn mapped<'a>(sets: &Sets<'a>, table: &str, body: &'a Value) -> Vec<(
 /// The values of a right side: those of a set, named or not, or the one that stands there.
 fn elements<'a>(sets: &Sets<'a>, table: &str, right: &'a Value) -> Vec<&'a Value> {
     if let Some(name) = right.as_str().and_then(|text| text.strip_prefix('@')) {
-        let named = sets.iter().find(|((of, known), _)| of == table && *known == name);
-        return named.map_or(Vec::new(), |(_, elements)| elements.iter().map(bare).collect());
+        let named = sets.get(&(table.to_owned(), name));
+        return named.map_or(Vec::new(), |elements| elements.iter().map(bare).collect());
     }
     match right.get("set").unwrap_or(right).as_array() {
         Some(values) => values.iter().map(bare).collect(),

@@ -7,18 +7,30 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use portolan_core::kernel::packet_filter::Ruleset;
 use portolan_core::kernel::{docker, procfs, systemd_socket};
-use portolan_core::range::Carrier;
+use portolan_core::range::{Carrier, FirewallRule};
 use portolan_core::snapshot::{Gap, GapReason, Reading};
 
+use super::firewall::firewall_of;
 use super::{command, file, packet_filter};
 
 /// Carriers of this thread's namespace.
 pub(crate) fn carriers() -> Reading<Vec<Carrier>> {
-    let mut gaps = Vec::new();
-    let mut carriers = socket_units().into_value(&mut gaps);
-    carriers
-        .extend(packet_filter::rules("DNAT rules").into_value(&mut gaps).carriers().into_value(&mut gaps));
+    carriers_of(&packet_filter::rules())
+}
+
+/// Carriers and what the firewall lets in, with one listing of its rules for both.
+pub(crate) fn carriers_and_firewall() -> (Reading<Vec<Carrier>>, Reading<Option<Vec<FirewallRule>>>) {
+    let rules = packet_filter::rules();
+    (carriers_of(&rules), firewall_of(&rules))
+}
+
+fn carriers_of(rules: &Reading<Ruleset>) -> Reading<Vec<Carrier>> {
+    let mut gaps = rules.gaps.clone();
+    let mut carriers = rules.value.carriers().into_value(&mut gaps);
+    gaps.iter_mut().for_each(|gap| "DNAT rules".clone_into(&mut gap.what));
+    carriers.extend(socket_units().into_value(&mut gaps));
     carriers.extend(proxies());
     name_containers(&mut carriers);
     Reading { value: carriers, gaps }

@@ -2,6 +2,7 @@
 //!
 //! Where its rules could not all be read there are none to show: half of them would mislead about the other half.
 
+use portolan_core::kernel::packet_filter::Ruleset;
 use portolan_core::range::FirewallRule;
 use portolan_core::snapshot::Reading;
 
@@ -10,8 +11,13 @@ use super::packet_filter;
 /// Rules for what comes into this thread's namespace, in the order they are asked; none with a gap where they could
 /// not be read whole.
 pub(crate) fn firewall() -> Reading<Option<Vec<FirewallRule>>> {
-    let Reading { value: ruleset, mut gaps } = packet_filter::rules("firewall");
-    let rules = ruleset.firewall().into_value(&mut gaps);
+    firewall_of(&packet_filter::rules())
+}
+
+/// The same, of rules that were read before.
+pub(super) fn firewall_of(rules: &Reading<Ruleset>) -> Reading<Option<Vec<FirewallRule>>> {
+    let mut gaps = rules.gaps.clone();
+    let rules = rules.value.firewall().into_value(&mut gaps);
     Reading { value: gaps.is_empty().then_some(rules), gaps }
 }
 

@@ -15,38 +15,41 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 
 use super::{command, file};
 
-/// All tables of this thread's namespace, as far as they could be read. `what` names the reading in its gaps.
-pub(super) fn rules(what: &str) -> Reading<Ruleset> {
+/// What the gaps are called.
+const WHAT: &str = "firewall";
+
+/// All tables of this thread's namespace, as far as they could be read.
+pub(super) fn rules() -> Reading<Ruleset> {
     let mut reading = Reading::whole(Ruleset::default());
     let gaps = &mut reading.gaps;
     match nf_tables() {
         Ok(false) => {}
-        Ok(true) => nftables_rules(what, &mut reading.value, gaps),
-        Err(error) => gaps.push(refused(what, &error)),
+        Ok(true) => nftables_rules(&mut reading.value, gaps),
+        Err(error) => gaps.push(refused(&error)),
     }
     for (family, names) in [(Family::Ipv4, "ip_tables_names"), (Family::Ipv6, "ip6_tables_names")] {
         match file::text(format!("/proc/thread-self/net/{names}"), file::SHORT) {
             Ok(text) if text.trim().is_empty() => {}
-            Ok(_) => gaps.extend(iptables_rules(what, family, false, &mut reading.value)),
+            Ok(_) => gaps.extend(iptables_rules(family, false, &mut reading.value)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             // One line about missing rights is enough.
-            Err(error) if gaps.is_empty() => gaps.push(refused(what, &error)),
+            Err(error) if gaps.is_empty() => gaps.push(refused(&error)),
             Err(_) => {}
         }
     }
     reading
 }
 
-fn refused(what: &str, error: &io::Error) -> Gap {
+fn refused(error: &io::Error) -> Gap {
     let detail = format!("the kernel shows the firewall's rules to root alone ({error})");
-    Gap::new(what, file::reason(error), detail).with_remedy("run as root")
+    Gap::new(WHAT, file::reason(error), detail).with_remedy("run as root")
 }
 
-fn nftables_rules(what: &str, ruleset: &mut Ruleset, gaps: &mut Vec<Gap>) {
+fn nftables_rules(ruleset: &mut Ruleset, gaps: &mut Vec<Gap>) {
     let Some(nft) = command::find("nft") else {
         gaps.push(
             Gap::new(
-                what,
+                WHAT,
                 GapReason::Unsupported,
                 "the kernel has nftables rules, and nft is not installed to list them",
             )
@@ -54,7 +57,7 @@ fn nftables_rules(what: &str, ruleset: &mut Ruleset, gaps: &mut Vec<Gap>) {
         );
         for family in Family::ALL {
             // Rules of iptables may still be shown; that there are none, or no tool, changes nothing.
-            let _ = iptables_rules(what, family, true, ruleset);
+            let _ = iptables_rules(family, true, ruleset);
         }
         return;
     };
@@ -63,16 +66,16 @@ fn nftables_rules(what: &str, ruleset: &mut Ruleset, gaps: &mut Vec<Gap>) {
         Ok(Ok(listing)) => {
             ruleset.replace(listing.ruleset);
             if listing.has_iptables_parts {
-                gaps.extend(Family::ALL.into_iter().filter_map(|f| iptables_rules(what, f, true, ruleset)));
+                gaps.extend(Family::ALL.into_iter().filter_map(|f| iptables_rules(f, true, ruleset)));
             }
         }
-        Ok(Err(error)) => gaps.push(Gap::new(what, GapReason::Malformed, error.to_string())),
-        Err(error) => gaps.push(Gap::new(what, file::reason(&error.source), error.to_string())),
+        Ok(Err(error)) => gaps.push(Gap::new(WHAT, GapReason::Malformed, error.to_string())),
+        Err(error) => gaps.push(Gap::new(WHAT, file::reason(&error.source), error.to_string())),
     }
 }
 
 /// Rules of iptables: those that nftables holds for it, or those of the legacy kind. Gives a gap when they cannot be read.
-fn iptables_rules(what: &str, family: Family, of_nft_kind: bool, ruleset: &mut Ruleset) -> Option<Gap> {
+fn iptables_rules(family: Family, of_nft_kind: bool, ruleset: &mut Ruleset) -> Option<Gap> {
     let name = if family == Family::Ipv4 { "iptables" } else { "ip6tables" };
     let kind = if of_nft_kind { "nft" } else { "legacy" };
     // Distributions name the tool of each kind; the plain name is one of the two.
@@ -82,7 +85,7 @@ fn iptables_rules(what: &str, family: Family, of_nft_kind: bool, ruleset: &mut R
         let Some(path) = command::find(&tool) else { continue };
         let text = match command::output(&path, &[]) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(error) => return Some(Gap::new(what, file::reason(&error.source), error.to_string())),
+            Err(error) => return Some(Gap::new(WHAT, file::reason(&error.source), error.to_string())),
         };
         if !text.trim().is_empty() && iptables::is_nft_kind(&text) != of_nft_kind {
             continue;
@@ -92,13 +95,13 @@ fn iptables_rules(what: &str, family: Family, of_nft_kind: bool, ruleset: &mut R
                 ruleset.replace(rules);
                 None
             }
-            Err(error) => Some(Gap::new(what, GapReason::Malformed, format!("{tool}: {error}"))),
+            Err(error) => Some(Gap::new(WHAT, GapReason::Malformed, format!("{tool}: {error}"))),
         };
     }
     let detail = format!(
         "the kernel has rules of {name} ({kind}), and {name}-{kind}-save is not installed to list them"
     );
-    Some(Gap::new(what, GapReason::Unsupported, detail).with_remedy("install iptables"))
+    Some(Gap::new(WHAT, GapReason::Unsupported, detail).with_remedy("install iptables"))
 }
 
 /// Whether the kernel has nftables tables in this thread's namespace. An error when it does not say.
