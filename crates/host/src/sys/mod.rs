@@ -6,9 +6,10 @@ mod linux;
 use linux as system;
 
 pub(crate) use system::bind::{Refusal, SYSTEM, as_user, bound, try_bind};
-pub use system::change::place;
 pub(crate) use system::change::{effective_uid, observe, perform, private_folder, sweep, sync_folder};
+pub use system::change::{place, range_now, reserved_now};
 pub(crate) use system::namespace::within;
+pub use system::stop::processes;
 
 use std::collections::BTreeMap;
 

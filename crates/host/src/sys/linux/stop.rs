@@ -9,11 +9,13 @@ use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use portolan_core::change::{Action, ProcessKey};
+use portolan_core::change::{Action, ProcessEntry, ProcessKey};
+use portolan_core::kernel::procfs;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::file;
 use crate::Error;
 
 /// Where programs of the system are looked for; PATH is not asked.
@@ -71,12 +73,21 @@ fn run(program: &str, arguments: &[&str]) -> Result<(), Error> {
 }
 
 /// The start time of a process in clock ticks since boot; with its pid it names the process for good.
-pub(crate) fn start_ticks(pid: u32) -> io::Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name may hold blanks and parentheses: fields are counted from its last parenthesis, where field 3 begins.
-    let fields = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
-    let ticks = fields.split_ascii_whitespace().nth(22 - 3).and_then(|field| field.parse().ok());
-    ticks.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/PID/stat has no start time"))
+fn start_ticks(pid: u32) -> io::Result<u64> {
+    let stat = file::text(format!("/proc/{pid}/stat"), file::SHORT)?;
+    procfs::stat(&stat).map(|stat| stat.start_ticks).map_err(io::Error::other)
+}
+
+/// Every process that can be seen.
+pub fn processes() -> Result<Vec<ProcessEntry>, Error> {
+    let folder = fs::read_dir("/proc").map_err(|source| Error::new("read /proc", source))?;
+    let pids = folder.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let entry = |pid: u32| {
+        // A process that ends meanwhile is no process any more.
+        let stat = procfs::stat(&file::text(format!("/proc/{pid}/stat"), file::SHORT).ok()?).ok()?;
+        Some(ProcessEntry { pid, parent: stat.parent, start: stat.start_ticks, name: stat.name })
+    };
+    Ok(pids.filter_map(entry).collect())
 }
 
 /// Sends a signal through a descriptor of the process and waits for its end. The descriptor is opened first and the
