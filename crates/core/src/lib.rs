@@ -5,8 +5,8 @@
 #![forbid(unsafe_code)]
 
 pub mod asked;
-pub mod change;
 pub mod cause;
+pub mod change;
 pub mod conflict;
 pub mod diagnose;
 pub mod kernel;

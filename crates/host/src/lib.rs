@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod bind;
 mod error;
+pub mod hold;
 pub mod journal;
 mod look;
 pub mod sys;

@@ -98,10 +98,13 @@ pub fn look(look: &Look) -> Result<Snapshot, Error> {
     if counters {
         snapshot.counters = sys::counters(&look.namespace)?.into_value(&mut gaps);
     }
-    if carriers {
+    if carriers && firewall {
+        let (carriers, firewall) = sys::carriers_and_firewall(&look.namespace)?;
+        snapshot.carriers = carriers.into_value(&mut gaps);
+        snapshot.firewall = firewall.into_value(&mut gaps);
+    } else if carriers {
         snapshot.carriers = sys::carriers(&look.namespace)?.into_value(&mut gaps);
-    }
-    if firewall {
+    } else if firewall {
         snapshot.firewall = sys::firewall(&look.namespace)?.into_value(&mut gaps);
     }
     snapshot.gaps = gaps;

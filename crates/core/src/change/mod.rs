@@ -4,15 +4,18 @@
 //! Pure: what is there now comes in as [`Observed`], and [`decide`] says what is to be done about it, forwards
 //! and backwards. How a step is carried out is the host's affair.
 
+mod free_plan;
 mod journal;
 mod own_file;
 mod range_plan;
 mod reserve_plan;
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use free_plan::{Caller, FreeAnswer, FreeRequest, ProcessEntry, plan_free};
 pub use journal::{Entry, EntryError, Event, Record, Standing, StepState, fold};
 pub use own_file::{HEADER, OwnFile};
 pub use range_plan::{FileValue, LINUX_DEFAULT, RangeNow, Stores, plan_range};
@@ -120,12 +123,23 @@ pub enum Action {
         /// Its id.
         id: String,
     },
-    /// Sends a signal to a process.
-    Signal {
+    /// Stops a process: a signal, a wait, and with `force` SIGKILL.
+    StopProcess {
         /// The process.
         process: ProcessKey,
-        /// The signal's name: `TERM`, `KILL`.
+        /// The first signal's name, without SIG: `TERM`.
         signal: String,
+        /// How long it may take to end, milliseconds.
+        timeout_ms: u64,
+        /// Whether it is killed when it has not ended by then.
+        force: bool,
+    },
+    /// Closes one TCP connection without ending its process (SOCK_DESTROY): both sides get a reset.
+    CloseConnection {
+        /// Its local endpoint.
+        local: SocketAddr,
+        /// Its remote endpoint.
+        remote: SocketAddr,
     },
 }
 
@@ -157,9 +171,12 @@ impl fmt::Display for Action {
             Self::StartUnit { unit } => write!(f, "start unit {unit}"),
             Self::StopContainer { runtime, id } => write!(f, "stop {runtime} container {id}"),
             Self::StartContainer { runtime, id } => write!(f, "start {runtime} container {id}"),
-            Self::Signal { process, signal } => {
-                write!(f, "send SIG{signal} to {} (pid {})", process.name, process.pid)
+            Self::StopProcess { process, signal, timeout_ms, force } => {
+                write!(f, "send SIG{signal} to {} (pid {})", process.name, process.pid)?;
+                write!(f, ", wait up to {} s for its end", timeout_ms.div_ceil(1000))?;
+                f.write_str(if *force { ", then SIGKILL" } else { "" })
             }
+            Self::CloseConnection { local, remote } => write!(f, "close the connection {local} → {remote}"),
         }
     }
 }
@@ -175,7 +192,7 @@ impl Action {
             Self::StartUnit { unit } => Self::StopUnit { unit },
             Self::StopContainer { runtime, id } => Self::StartContainer { runtime, id },
             Self::StartContainer { runtime, id } => Self::StopContainer { runtime, id },
-            Self::Signal { .. } => return None,
+            Self::StopProcess { .. } | Self::CloseConnection { .. } => return None,
         })
     }
 
@@ -323,7 +340,8 @@ mod tests {
             assert_eq!(action.inverse().unwrap().inverse().unwrap(), action);
         }
         let process = ProcessKey { pid: 2, start: 3, name: "a".into() };
-        assert_eq!(Action::Signal { process, signal: "TERM".into() }.inverse(), None);
+        let stop = Action::StopProcess { process, signal: "TERM".into(), timeout_ms: 1, force: true };
+        assert_eq!(stop.inverse(), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! `bind_trial` holds this against the kernel), and would accept the connections of others for a moment.
 
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 
 use portolan_core::diagnose::Reuse;
 use portolan_core::snapshot::System;
@@ -33,14 +34,24 @@ pub(crate) struct Refusal {
     pub(crate) no_such_family: bool,
 }
 
-/// Binds and lets go. `[::]` and mapped addresses are bound dual-stack, whatever `net.ipv6.bindv6only` says; any
-/// other IPv6 address the kernel itself makes v6-only. A link-local address needs the name of its interface.
+/// Binds and lets go; gives the address with its interface filled in.
 pub(crate) fn try_bind(
+    transport: Transport,
+    address: SocketAddr,
+    interface: Option<&str>,
+    reuse: Reuse,
+) -> Result<SocketAddr, Refusal> {
+    bound(transport, address, interface, reuse).map(|(_, address)| address)
+}
+
+/// A socket bound to an address. `[::]` and mapped addresses are bound dual-stack, whatever `net.ipv6.bindv6only` says; any
+/// other IPv6 address the kernel itself makes v6-only. A link-local address needs the name of its interface.
+pub(crate) fn bound(
     transport: Transport,
     mut address: SocketAddr,
     interface: Option<&str>,
     reuse: Reuse,
-) -> Result<SocketAddr, Refusal> {
+) -> Result<(OwnedFd, SocketAddr), Refusal> {
     let refused = |call| {
         move |code: Errno| Refusal {
             call,
@@ -69,7 +80,7 @@ pub(crate) fn try_bind(
         sockopt::set_socket_reuseaddr(&socket, true).map_err(refused("setsockopt"))?;
     }
     bind(&socket, &address).map_err(refused("bind"))?;
-    Ok(address)
+    Ok((socket, address))
 }
 
 /// Does `work` with the rights of that user: on a thread of its own, since user ids and capabilities count for a

@@ -12,23 +12,24 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 
-use portolan_core::change::{Action, Observed, OwnFile, Place, Store};
+use portolan_core::change::{Action, FileValue, Observed, OwnFile, Place, RangeNow, ReservedNow, Store};
+use portolan_core::kernel::malformed::Malformed;
+use portolan_core::kernel::sysctl::{self, PORT_RANGE, RESERVED_PORTS, SysctlFile};
 use portolan_core::port::{PortRange, PortSet};
+use portolan_core::snapshot::Host;
 
 use super::namespace::within;
+use super::{file, host, settings};
 use crate::{Error, Namespace};
 
-const RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
-const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+/// Our file: after most of what distributions and packages bring, before what administrators number 99.
+const OWN_FILE: &str = "/etc/sysctl.d/60-portolan.conf";
 
 /// include/uapi/asm-generic/socket.h.
 const SO_NETNS_COOKIE: libc::c_int = 71;
 
 /// The kernel takes less than a page a write; shorter pieces hold on every page size.
 const PIECE: usize = 4000;
-
-/// The longest list there is (every second port) takes 190 KiB; a second read() would give end of file.
-const LONGEST_LIST: usize = 512 << 10;
 
 /// Which boot and namespace this is.
 pub fn place(namespace: &Namespace) -> Result<Place, Error> {
@@ -62,19 +63,77 @@ fn namespace_id() -> io::Result<u64> {
     if result == 0 { Ok(cookie) } else { Ok(fs::metadata("/proc/thread-self/ns/net")?.ino()) }
 }
 
+/// How the ephemeral range stands; listeners are left to be filled in.
+pub fn range_now(namespace: &Namespace) -> Result<RangeNow, Error> {
+    let files = settings::files();
+    let told = |found: Option<(&SysctlFile, &sysctl::Entry)>| {
+        found.map(|(file, entry)| FileValue { path: file.path.clone(), value: entry.value.clone() })
+    };
+    let (earlier, later) = around_ours(&files);
+    let (runtime, unprivileged_start, host) = within(namespace, || {
+        let start = file::setting("net.ipv4.ip_unprivileged_port_start");
+        (runtime_range(), start.ok().and_then(|text| text.trim().parse().ok()), host::host())
+    })?;
+    Ok(RangeNow {
+        runtime: runtime?,
+        own: own_file(OWN_FILE, OwnFile::range)?,
+        path: OWN_FILE.into(),
+        later: told(sysctl::effective(later, PORT_RANGE)),
+        earlier: told(sysctl::effective(earlier, PORT_RANGE)),
+        unprivileged_start,
+        listeners: Vec::new(),
+        initial_namespace: is_initial(&host),
+    })
+}
+
+/// How reservations stand.
+pub fn reserved_now(namespace: &Namespace) -> Result<ReservedNow, Error> {
+    let files = settings::files();
+    let (earlier, later) = around_ours(&files);
+    let (runtime, host) = within(namespace, || (runtime_reserved(), host::host()))?;
+    let named = |(file, entry): (&SysctlFile, &sysctl::Entry)| {
+        let ports = sysctl::reserved_ports(&entry.value);
+        let ports = ports.map_err(|e| Error::new(format!("read {}", file.path), io::Error::other(e)))?;
+        Ok((file.path.clone(), ports))
+    };
+    Ok(ReservedNow {
+        runtime: runtime?,
+        own: own_file(OWN_FILE, OwnFile::reserved)?,
+        path: OWN_FILE.into(),
+        others: sysctl::effective(earlier, RESERVED_PORTS).map(named).transpose()?,
+        later: sysctl::effective(later, RESERVED_PORTS).map(|(file, _)| file.path.clone()),
+        initial_namespace: is_initial(&host),
+    })
+}
+
+fn is_initial(host: &Host) -> Option<bool> {
+    Some(host.network_namespace? == host.initial_network_namespace?)
+}
+
+/// The files that are read before ours and after it.
+fn around_ours(files: &[SysctlFile]) -> (&[SysctlFile], &[SysctlFile]) {
+    let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    let is_later = |file: &SysctlFile| file.path == sysctl::LAST_FILE || name(&file.path) > name(OWN_FILE);
+    let ours = files.iter().position(|file| file.path == OWN_FILE);
+    let first_later = files.iter().position(is_later).unwrap_or(files.len());
+    (&files[..ours.unwrap_or(first_later)], &files[first_later..])
+}
+
 /// What the store of an action holds now.
 pub(crate) fn observe(namespace: &Namespace, action: &Action) -> Result<Observed, Error> {
     match action {
         Action::SetRange { store: Store::Runtime, .. } => {
             within(namespace, runtime_range)?.map(|range| Observed::Range(Some(range)))
         }
-        Action::SetRange { store: Store::File(path), .. } => Ok(Observed::Range(own_file(path)?.range())),
+        Action::SetRange { store: Store::File(path), .. } => {
+            own_file(path, OwnFile::range).map(Observed::Range)
+        }
         Action::Reserve { store: Store::Runtime, .. } | Action::Unreserve { store: Store::Runtime, .. } => {
             within(namespace, runtime_reserved)?.map(Observed::Reserved)
         }
         Action::Reserve { store: Store::File(path), .. }
         | Action::Unreserve { store: Store::File(path), .. } => {
-            Ok(Observed::Reserved(own_file(path)?.reserved()))
+            own_file(path, OwnFile::reserved).map(Observed::Reserved)
         }
         _ => Ok(Observed::Untold),
     }
@@ -85,68 +144,59 @@ pub(crate) fn perform(namespace: &Namespace, action: &Action) -> Result<(), Erro
     match action {
         Action::SetRange { store: Store::Runtime, to: Some(range), .. } => {
             let text = format!("{} {}\n", range.first(), range.last());
-            within(namespace, || write_setting(RANGE, |file| file.write_at(text.as_bytes(), 0).map(drop)))?
+            within(namespace, || {
+                write_setting(PORT_RANGE, |file| file.write_at(text.as_bytes(), 0).map(drop))
+            })?
         }
         Action::SetRange { store: Store::Runtime, to: None, .. } => {
             Err(Error::new("set the ephemeral range", io::Error::other("the kernel always has one")))
         }
-        Action::SetRange { store: Store::File(path), to, .. } => edit(path, |file| file.set_range(*to)),
+        Action::SetRange { store: Store::File(path), to, .. } => edit(path, |file| {
+            file.set_range(*to);
+            Ok(())
+        }),
         Action::Reserve { store: Store::Runtime, ports, .. } => within(namespace, || add_reserved(ports))?,
         Action::Unreserve { store: Store::Runtime, ports, .. } => {
             within(namespace, || remove_reserved(ports))?
         }
         Action::Reserve { store: Store::File(path), ports, kept } => edit(path, |file| {
-            let mut reserved = file.reserved();
+            let mut reserved = file.reserved()?;
             ports.iter().chain(kept).for_each(|range| reserved.insert_range(*range));
             file.set_reserved(&reserved);
+            Ok(())
         }),
         Action::Unreserve { store: Store::File(path), ports, kept } => edit(path, |file| {
-            let mut reserved = file.reserved();
+            let mut reserved = file.reserved()?;
             ports.iter().for_each(|range| reserved.remove_range(*range));
             // With nothing of our own left the key goes, and the files that we repeated speak for themselves again.
             let mut ours = reserved.clone();
             ours.subtract(&kept.iter().copied().collect());
             file.set_reserved(if ours.is_empty() { &ours } else { &reserved });
+            Ok(())
         }),
         other => super::stop::perform(other),
     }
 }
 
-fn read_setting(path: &str) -> Result<String, Error> {
-    let read = || -> io::Result<String> {
-        let mut buffer = vec![0; LONGEST_LIST];
-        let length = File::open(path)?.read_at(&mut buffer, 0)?;
-        buffer.truncate(length);
-        String::from_utf8(buffer).map_err(io::Error::other)
-    };
-    read().map_err(|source| Error::new(format!("read {path}"), source))
+fn runtime<T>(key: &str, decode: fn(&str) -> Result<T, Malformed>) -> Result<T, Error> {
+    let text = file::setting(key).map_err(|source| Error::new(format!("read {key}"), source))?;
+    decode(&text).map_err(|error| Error::new(format!("read {key}"), io::Error::other(error)))
 }
 
 fn runtime_range() -> Result<PortRange, Error> {
-    let text = read_setting(RANGE)?;
-    let mut numbers = text.split_whitespace().map(str::parse::<u16>);
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(first)), Some(Ok(last))) => {
-            PortRange::new(first, last).map_err(|e| Error::new(format!("read {RANGE}"), io::Error::other(e)))
-        }
-        _ => Err(Error::new(format!("read {RANGE}"), io::Error::other(format!("it says {:?}", text.trim())))),
-    }
+    runtime(PORT_RANGE, sysctl::port_range)
 }
 
 fn runtime_reserved() -> Result<PortSet, Error> {
-    let text = read_setting(RESERVED)?;
-    let ranges = text.trim().split(',').filter(|part| !part.is_empty()).map(str::parse::<PortRange>);
-    ranges
-        .collect::<Result<PortSet, _>>()
-        .map_err(|e| Error::new(format!("read {RESERVED}"), io::Error::other(e)))
+    runtime(RESERVED_PORTS, sysctl::reserved_ports)
 }
 
-fn write_setting(path: &str, write: impl FnOnce(&File) -> io::Result<()>) -> Result<(), Error> {
-    let file = OpenOptions::new().write(true).open(path);
+fn write_setting(key: &str, write: impl FnOnce(&File) -> io::Result<()>) -> Result<(), Error> {
+    let file = OpenOptions::new().write(true).open(file::setting_path(key));
     file.and_then(|file| write(&file)).map_err(|source| {
         let denied = matches!(source.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EROFS));
         let how = if denied { " (needs root with CAP_NET_ADMIN, and a writable /proc/sys)" } else { "" };
-        Error::new(format!("write {path}{how}"), source)
+        Error::new(format!("write {key}{how}"), source)
     })
 }
 
@@ -171,7 +221,7 @@ fn pieces(ports: &[PortRange]) -> Vec<String> {
 /// Adds to the list without reading it first: each write at an offset is OR-ed in by the kernel at once, so nothing that
 /// somebody else adds at the same moment is lost.
 fn add_reserved(ports: &[PortRange]) -> Result<(), Error> {
-    write_setting(RESERVED, |file| {
+    write_setting(RESERVED_PORTS, |file| {
         pieces(ports).iter().try_for_each(|piece| file.write_at(piece.as_bytes(), 1).map(drop))
     })
 }
@@ -180,7 +230,7 @@ fn add_reserved(ports: &[PortRange]) -> Result<(), Error> {
 fn remove_reserved(ports: &[PortRange]) -> Result<(), Error> {
     let mut left = runtime_reserved()?;
     ports.iter().for_each(|range| left.remove_range(*range));
-    write_setting(RESERVED, |file| {
+    write_setting(RESERVED_PORTS, |file| {
         pieces(&left.ranges()).iter().enumerate().try_for_each(|(index, piece)| {
             let text = if piece.is_empty() { "\n" } else { piece };
             file.write_at(text.as_bytes(), u64::from(index > 0)).map(drop)
@@ -198,14 +248,15 @@ fn own_text(path: &Path) -> io::Result<Option<String>> {
     }
 }
 
-fn own_file(path: &str) -> Result<OwnFile, Error> {
-    let text = own_text(Path::new(path)).map_err(|source| Error::new(format!("read {path}"), source))?;
-    Ok(OwnFile::parse(text.as_deref()))
+fn own_file<T>(path: &str, part: fn(&OwnFile) -> Result<T, Malformed>) -> Result<T, Error> {
+    let doing = || format!("read {path}");
+    let text = own_text(Path::new(path)).map_err(|source| Error::new(doing(), source))?;
+    part(&OwnFile::parse(text.as_deref())).map_err(|error| Error::new(doing(), io::Error::other(error)))
 }
 
 /// Changes our file in one step: a temporary file beside it, synced, renamed over it, the folder synced. The folder is
 /// locked meanwhile, so that two programs with different journals cannot lose each other's lines.
-fn edit(path: &str, change: impl FnOnce(&mut OwnFile)) -> Result<(), Error> {
+fn edit(path: &str, change: impl FnOnce(&mut OwnFile) -> Result<(), Malformed>) -> Result<(), Error> {
     let target = Path::new(path);
     let work = || -> io::Result<()> {
         let folder = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
@@ -213,7 +264,7 @@ fn edit(path: &str, change: impl FnOnce(&mut OwnFile)) -> Result<(), Error> {
         lock.lock()?;
         let before = own_text(target)?;
         let mut file = OwnFile::parse(before.as_deref());
-        change(&mut file);
+        change(&mut file).map_err(io::Error::other)?;
         let temporary = temporary(target);
         remove_if_there(&temporary)?;
         match file.text() {

@@ -27,6 +27,22 @@ pub(super) fn text(path: impl AsRef<Path>, limit: u64) -> io::Result<String> {
     bytes(path, limit).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// The longest setting: a list of reserved ports that is every second port has 190 KiB.
+const SETTING: usize = 512 << 10;
+
+/// A setting below /proc/sys as text, by its dotted key. In one read(): the kernel gives a list to the first one alone,
+/// and whatever that has no room for is lost.
+pub(super) fn setting(key: &str) -> io::Result<String> {
+    let mut buffer = vec![0; SETTING];
+    let length = std::fs::File::open(setting_path(key))?.read(&mut buffer)?;
+    Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+}
+
+/// Where a setting stands.
+pub(super) fn setting_path(key: &str) -> String {
+    format!("/proc/sys/{}", key.replace('.', "/"))
+}
+
 /// Why a file or a tool could not be read, as a gap's reason.
 pub(super) fn reason(error: &io::Error) -> GapReason {
     match error.kind() {

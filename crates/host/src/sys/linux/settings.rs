@@ -3,12 +3,11 @@
 //! Source: Documentation/networking/ip-sysctl.rst, sysctl.d(5), getifaddrs(3). All of it belongs to the network
 //! namespace of the thread, besides the files of /etc, which hold for the host at boot.
 
-use std::io::{self, Read};
+use std::io;
 use std::str::FromStr;
 
 use portolan_core::kernel::malformed::Malformed;
 use portolan_core::kernel::sysctl::{self, SysctlFile};
-use portolan_core::port::PortSet;
 use portolan_core::range::EphemeralRange;
 use portolan_core::snapshot::{Gap, GapReason, Reading, Settings};
 use portolan_core::socket::{Family, Transport};
@@ -16,8 +15,6 @@ use portolan_core::socket::{Family, Transport};
 use super::{addresses, file};
 use crate::sys::HostSettings;
 
-/// The longest list of reserved ports, every second port by itself, has 190 KiB.
-const RESERVED_LIMIT: usize = 512 << 10;
 /// Files of settings that are read at most.
 const FILES: usize = 1000;
 
@@ -34,7 +31,8 @@ pub(crate) fn settings() -> Reading<HostSettings> {
         Transport::ALL.into_iter().flat_map(one)
     });
     let ranges = ranges.collect();
-    let reserved = reserved_ports(gaps);
+    let reserved =
+        value(sysctl::RESERVED_PORTS, "reservations", gaps, sysctl::reserved_ports).unwrap_or_default();
     let files = if reserved.is_empty() { Vec::new() } else { files() };
     let addresses = addresses::addresses().unwrap_or_else(|error| {
         gaps.push(Gap::new("addresses", file::reason(&error), format!("getifaddrs: {error}")));
@@ -54,10 +52,6 @@ pub(crate) fn settings() -> Reading<HostSettings> {
     Reading { value: HostSettings { ranges, reservations, settings, addresses }, gaps: std::mem::take(gaps) }
 }
 
-fn path_of(key: &str) -> String {
-    format!("/proc/sys/{}", key.replace('.', "/"))
-}
-
 /// A setting's value; none, with a gap, where it is not there or not understood.
 fn value<T>(
     key: &str,
@@ -65,8 +59,8 @@ fn value<T>(
     gaps: &mut Vec<Gap>,
     decode: fn(&str) -> Result<T, Malformed>,
 ) -> Option<T> {
-    let path = path_of(key);
-    match file::text(&path, file::SHORT).map(|text| decode(&text)) {
+    let path = file::setting_path(key);
+    match file::setting(key).map(|text| decode(&text)) {
         Ok(Ok(value)) => Some(value),
         Ok(Err(error)) => {
             gaps.push(Gap::new(what, GapReason::Malformed, error.to_string()));
@@ -81,8 +75,7 @@ fn value<T>(
 
 /// A setting that is a number; not every kernel has every one, which is no gap: nothing then follows from it.
 fn number<T: FromStr>(key: &'static str, gaps: &mut Vec<Gap>) -> Option<T> {
-    let path = path_of(key);
-    match file::text(&path, file::SHORT) {
+    match file::setting(key) {
         Ok(text) => match text.trim().parse() {
             Ok(value) => Some(value),
             Err(_) => {
@@ -92,34 +85,15 @@ fn number<T: FromStr>(key: &'static str, gaps: &mut Vec<Gap>) -> Option<T> {
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => {
-            gaps.push(file::gap("settings", &path, &error));
+            gaps.push(file::gap("settings", &file::setting_path(key), &error));
             None
-        }
-    }
-}
-
-/// The reserved ports. The kernel gives them to the first read() alone: whatever that has no room for is lost.
-fn reserved_ports(gaps: &mut Vec<Gap>) -> PortSet {
-    let path = path_of(sysctl::RESERVED_PORTS);
-    let mut buffer = vec![0; RESERVED_LIMIT];
-    let read = std::fs::File::open(&path).and_then(|mut file| file.read(&mut buffer));
-    match read {
-        Ok(length) => {
-            sysctl::reserved_ports(&String::from_utf8_lossy(&buffer[..length])).unwrap_or_else(|error| {
-                gaps.push(Gap::new("reservations", GapReason::Malformed, error.to_string()));
-                PortSet::new()
-            })
-        }
-        Err(error) => {
-            gaps.push(file::gap("reservations", &path, &error));
-            PortSet::new()
         }
     }
 }
 
 /// The files that set the kernel's settings at boot, in the order they are applied. Those that cannot be read are left
 /// out: the kernel's own value is what counts, the files only say where it comes from.
-fn files() -> Vec<SysctlFile> {
+pub(super) fn files() -> Vec<SysctlFile> {
     let in_folder =
         |folder: &&str| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let named = sysctl::FOLDERS

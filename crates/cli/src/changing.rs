@@ -1,0 +1,224 @@
+//! What every command that changes something does the same way: show the plan, ask, carry it out, tell.
+//!
+//! Nothing is changed without `--yes` or a yes typed on a terminal, and `--dry-run` changes nothing at all.
+
+use std::ffi::OsString;
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use portolan_core::change::Plan;
+use portolan_host::apply::{Outcome, Report as StepReport, apply};
+use portolan_host::journal::Journal;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::cells::{Column, Table};
+use crate::exit::{Exit, Refused};
+use crate::report::{Block, Line, Report, Tone};
+use crate::source::Session;
+
+/// Options of every command that changes something.
+#[derive(Debug, Args)]
+pub(crate) struct Consent {
+    /// Show what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do it without asking
+    #[arg(long, short, conflicts_with = "dry_run")]
+    pub(crate) yes: bool,
+}
+
+/// What is planned or done.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Changed {
+    /// Number in the journal, for `portolan undo`; none where nothing was done.
+    pub(crate) id: Option<u64>,
+    /// Whether only the plan was asked for.
+    pub(crate) dry_run: bool,
+    /// Whether every step is done.
+    pub(crate) done: bool,
+    /// The steps in order.
+    pub(crate) steps: Vec<ChangedStep>,
+    /// What should be known.
+    pub(crate) warnings: Vec<String>,
+    /// What could not be seen or told afterwards, or is left to do.
+    pub(crate) notes: Vec<String>,
+}
+
+/// A step of a plan.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ChangedStep {
+    /// What is done, for people.
+    pub(crate) action: String,
+    /// What takes it back; none for what cannot be taken back.
+    pub(crate) inverse: Option<String>,
+    /// What it affects besides.
+    pub(crate) effects: Vec<String>,
+    /// What came of it.
+    pub(crate) outcome: ChangedOutcome,
+    /// The system's answer where it failed, or why there was nothing to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) detail: Option<String>,
+}
+
+/// What came of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ChangedOutcome {
+    /// Not begun.
+    Planned,
+    /// Done and, where that can be, read back.
+    Done,
+    /// It was so already.
+    AlreadySo,
+    /// Refused or failed.
+    Failed,
+    /// Nothing to take back any more.
+    Gone,
+}
+
+impl ChangedOutcome {
+    fn words(self) -> (Tone, &'static str) {
+        match self {
+            Self::Planned => (Tone::Plain, "planned"),
+            Self::Done => (Tone::Good, "done"),
+            Self::AlreadySo => (Tone::Good, "already so"),
+            Self::Failed => (Tone::Bad, "failed"),
+            Self::Gone => (Tone::Faint, "gone"),
+        }
+    }
+}
+
+impl Changed {
+    /// A plan, nothing of it done yet.
+    pub(crate) fn planned(plan: &Plan) -> Self {
+        let step = |step: &portolan_core::change::Step| ChangedStep {
+            action: step.action.to_string(),
+            inverse: step.inverse.as_ref().map(ToString::to_string),
+            effects: step.effects.clone(),
+            outcome: ChangedOutcome::Planned,
+            detail: None,
+        };
+        Self {
+            id: None,
+            dry_run: false,
+            done: false,
+            steps: plan.steps.iter().map(step).collect(),
+            warnings: plan.warnings.clone(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Notes what came of a step.
+    pub(crate) fn take(&mut self, told: &StepReport) {
+        let Some(step) = self.steps.get_mut(told.step) else { return };
+        (step.outcome, step.detail) = match &told.outcome {
+            Outcome::Done => (ChangedOutcome::Done, None),
+            Outcome::AlreadySo => (ChangedOutcome::AlreadySo, None),
+            Outcome::Failed(why) => (ChangedOutcome::Failed, Some(why.clone())),
+            Outcome::Gone(why) => (ChangedOutcome::Gone, Some(why.clone())),
+        };
+    }
+
+    /// The report: the steps and what came of them.
+    pub(crate) fn report(self, heading: Line) -> Report {
+        let exit = if self.done || self.dry_run { Exit::Fine } else { Exit::Not };
+        let mut blocks = vec![Block::Line(heading), Block::gap()];
+        blocks.extend(self.blocks());
+        if let Some(id) = self.id.filter(|_| self.steps.iter().any(|step| step.inverse.is_some())) {
+            let back = Line::new().and(Tone::Command, format!("portolan undo {id}"));
+            blocks.push(Block::entry("take it back", back));
+        }
+        let columns = [Column::words("step"), Column::words("outcome"), Column::prose("detail")];
+        let row = |step: &ChangedStep| {
+            [step.action.clone(), step.outcome.words().1.to_owned(), step.detail.clone().unwrap_or_default()]
+        };
+        let rows = Table::of_rows(columns, self.steps.iter().map(row).collect());
+        Report { exit, ..Report::new(self, blocks, rows, Vec::new()) }
+    }
+
+    /// The steps, warnings and notes for people.
+    fn blocks(&self) -> Vec<Block> {
+        let mut blocks = Vec::new();
+        for (index, step) in self.steps.iter().enumerate() {
+            let label = if index == 0 { "steps" } else { "" };
+            let (tone, outcome) = step.outcome.words();
+            let mut line = Line::new().plain(format!("{}  {}", index + 1, step.action));
+            if step.outcome != ChangedOutcome::Planned {
+                line = line.plain("  ").and(tone, outcome);
+            }
+            blocks.push(Block::Entry { label, hang: 3, text: line });
+            let mut below: Vec<String> = step.effects.clone();
+            if step.inverse.is_none() {
+                below.push("cannot be taken back".into());
+            }
+            below.extend(step.detail.clone());
+            blocks.extend(below.into_iter().map(|text| {
+                Block::Entry { label: "", hang: 3, text: Line::new().and(Tone::Faint, format!("   {text}")) }
+            }));
+        }
+        blocks.extend(labelled("know", Tone::Warning, &self.warnings));
+        blocks.extend(labelled("note", Tone::Plain, &self.notes));
+        blocks
+    }
+}
+
+fn labelled(label: &'static str, tone: Tone, lines: &[String]) -> Vec<Block> {
+    let entry = |(index, text): (usize, &String)| {
+        Block::entry(if index == 0 { label } else { "" }, Line::new().and(tone, text.as_str()))
+    };
+    lines.iter().enumerate().map(entry).collect()
+}
+
+/// Shows the plan, asks, and carries it out; `None` where only the plan was wanted. The plan has a step at least.
+pub(crate) fn carry_out(session: &Session, consent: &Consent, plan: &Plan) -> Result<Changed> {
+    let mut changed = Changed::planned(plan);
+    if consent.dry_run {
+        changed.dry_run = true;
+        return Ok(changed);
+    }
+    if !consent.yes {
+        ask(session, &plan.title, &changed)?;
+    }
+    let journal = session.journal()?;
+    let lock = journal.lock()?;
+    let (id, done) = apply((&journal, &lock), session.namespace(), plan, &mut |told| changed.take(told))?;
+    changed.id = Some(id);
+    changed.done = done;
+    Ok(changed)
+}
+
+/// Shows the plan on standard error and waits for a yes. Without a terminal nobody can say it.
+pub(crate) fn ask(session: &Session, title: &str, changed: &Changed) -> Result<()> {
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        return Err(Refused(
+            "this changes the machine and there is no terminal to ask on: add --yes to do it, --dry-run to see the plan"
+                .into(),
+        )
+        .into());
+    }
+    session.show(&Line::new().strong(title.to_owned()), changed.blocks())?;
+    let mut errors = io::stderr();
+    write!(errors, "Do it? [y/N] ").and_then(|()| errors.flush()).context("cannot ask")?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).context("cannot read the answer")?;
+    if matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
+        Ok(())
+    } else {
+        Err(Refused("nothing was changed".into()).into())
+    }
+}
+
+/// The journal's folder: `PORTOLAN_STATE`, or /var/lib/portolan for root, or below the user's state folder.
+pub(crate) fn journal(variable: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Result<Journal> {
+    let given = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let folder = given("PORTOLAN_STATE")
+        .or_else(|| is_root.then(|| PathBuf::from("/var/lib/portolan")))
+        .or_else(|| given("XDG_STATE_HOME").filter(|path| path.is_absolute()).map(|path| path.join("portolan")))
+        .or_else(|| given("HOME").map(|home| home.join(".local/state/portolan")));
+    folder.map(Journal::new).ok_or_else(|| {
+        Refused("there is no folder for the journal: set PORTOLAN_STATE to one".into()).into()
+    })
+}
