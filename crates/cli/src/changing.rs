@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use portolan_core::change::Plan;
+use portolan_core::change::{Plan, Record, Step, Stores};
 use portolan_host::apply::{Outcome, Report as StepReport, apply};
 use portolan_host::journal::Journal;
 use schemars::JsonSchema;
@@ -28,6 +28,27 @@ pub(crate) struct Consent {
     /// Do it without asking
     #[arg(long, short, conflicts_with = "dry_run")]
     pub(crate) yes: bool,
+}
+
+/// Which of the two values is changed.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Where {
+    /// Change the running kernel alone: gone after a restart
+    #[arg(long, conflicts_with = "persist")]
+    runtime: bool,
+    /// Change the file alone: from the next start on
+    #[arg(long)]
+    persist: bool,
+}
+
+impl From<Where> for Stores {
+    fn from(given: Where) -> Self {
+        match given {
+            Where { runtime: true, .. } => Self::Runtime,
+            Where { persist: true, .. } => Self::Persist,
+            _ => Self::Both,
+        }
+    }
 }
 
 /// What is planned or done.
@@ -94,7 +115,7 @@ impl ChangedOutcome {
 impl Changed {
     /// A plan, nothing of it done yet.
     pub(crate) fn planned(plan: &Plan) -> Self {
-        let step = |step: &portolan_core::change::Step| ChangedStep {
+        let step = |step: &Step| ChangedStep {
             action: step.action.to_string(),
             inverse: step.inverse.as_ref().map(ToString::to_string),
             effects: step.effects.clone(),
@@ -108,6 +129,13 @@ impl Changed {
             steps: plan.steps.iter().map(step).collect(),
             warnings: plan.warnings.clone(),
             notes: Vec::new(),
+        }
+    }
+
+    /// Notes what came of a step of an undo, whose steps stand in the order in which they are taken back.
+    pub(crate) fn take_back(&mut self, record: &Record, told: &StepReport) {
+        if let Some(place) = record.to_undo().iter().position(|step| *step == told.step) {
+            self.take(&StepReport { step: place, ..told.clone() });
         }
     }
 
@@ -172,7 +200,23 @@ fn labelled(label: &'static str, tone: Tone, lines: &[String]) -> Vec<Block> {
     lines.iter().enumerate().map(entry).collect()
 }
 
-/// Shows the plan, asks, and carries it out; `None` where only the plan was wanted. The plan has a step at least.
+/// The whole way of a change: nothing to do, a dry run, or asked and done.
+pub(crate) fn change(session: &Session, consent: &Consent, plan: &Plan) -> Result<Report> {
+    let title = Line::new().strong(plan.title.clone());
+    if plan.steps.is_empty() {
+        let changed = Changed { done: true, ..Changed::planned(plan) };
+        return Ok(changed.report(title.plain("   nothing to do: it is so already")));
+    }
+    let changed = carry_out(session, consent, plan)?;
+    let end = match (changed.dry_run, changed.done) {
+        (true, _) => "   a dry run: nothing was changed",
+        (_, true) => "   done",
+        (_, false) => "   not done",
+    };
+    Ok(changed.report(title.plain(end)))
+}
+
+/// Shows the plan, asks, and carries it out, unless only the plan was wanted.
 pub(crate) fn carry_out(session: &Session, consent: &Consent, plan: &Plan) -> Result<Changed> {
     let mut changed = Changed::planned(plan);
     if consent.dry_run {

@@ -1,0 +1,232 @@
+//! `portolan range show|set|reset`: the ephemeral range, now and after a restart.
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use portolan_core::change::{RangeNow, Stores, plan_range};
+use portolan_core::port::{PortRange, PortSet};
+use portolan_core::socket::{Family, State, Transport};
+use portolan_host::{Look, OwnerSearch, SocketFilter, sys};
+use schemars::{JsonSchema, Schema, schema_for};
+use serde::Serialize;
+
+use crate::cells::{Column, Table};
+use crate::changing::{self, Changed, Consent, Where};
+use crate::command::{Command, Output};
+use crate::exit::{Misuse, Refused};
+use crate::report::{Block, Line, Report};
+use crate::source::Session;
+
+/// Show or change the ephemeral range: the ports the system gives to clients by itself
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  portolan range                           what is set, now and after a restart
+  portolan range set 10000-60999 --dry-run what would be done
+  portolan range set --start 20000 --count 10000 --runtime
+  portolan range reset                     back to the system's default")]
+pub(crate) struct Range {
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Show the range: in the running kernel, and in the file that sets it at the next start
+    Show,
+    /// Set the range
+    Set(Set),
+    /// Back to the system's default
+    Reset(Reset),
+}
+
+#[derive(Debug, Args)]
+struct Set {
+    /// First and last port, as in 10000-60999
+    #[arg(value_name = "FIRST-LAST", conflicts_with_all = ["start", "count"], required_unless_present = "start")]
+    range: Option<PortRange>,
+    /// First port
+    #[arg(long, value_name = "PORT", requires = "count")]
+    start: Option<u16>,
+    /// How many ports
+    #[arg(long, value_name = "N", requires = "start")]
+    count: Option<u32>,
+    /// For one transport alone (Windows)
+    #[arg(long, value_name = "tcp|udp")]
+    transport: Option<Transport>,
+    /// For one family alone (Windows)
+    #[arg(long, value_name = "ipv4|ipv6", value_parser = family)]
+    family: Option<Family>,
+    #[command(flatten)]
+    stores: Where,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+#[derive(Debug, Args)]
+struct Reset {
+    #[command(flatten)]
+    stores: Where,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+fn family(text: &str) -> Result<Family, String> {
+    Family::ALL
+        .into_iter()
+        .find(|family| family.name() == text)
+        .ok_or_else(|| format!("'{text}' is no family; use ipv4 or ipv6"))
+}
+
+/// The ranges of this machine.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Shown {
+    /// One for each transport and family.
+    ranges: Vec<ShownRange>,
+    /// What could not be seen.
+    gaps: Vec<portolan_core::snapshot::Gap>,
+}
+
+/// One range, now and after a restart.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ShownRange {
+    transport: Transport,
+    family: Family,
+    /// What the running kernel has: first and last port.
+    runtime: PortRange,
+    /// How many ports that is.
+    count: u32,
+    /// What the file says that wins after a restart, as it stands there; none: the system's default holds.
+    persistent: Option<String>,
+    /// That file.
+    file: Option<String>,
+}
+
+/// JSON Schema of `range show`.
+pub(super) fn schema() -> Schema {
+    schema_for!(Shown)
+}
+
+/// JSON Schema of `range set` and of every other change.
+pub(super) fn changed_schema() -> Schema {
+    schema_for!(Changed)
+}
+
+impl Command for Range {
+    fn run(&self, session: &Session) -> Result<Output> {
+        session.needs_machine("range")?;
+        match &self.what {
+            None | Some(What::Show) => show(session),
+            Some(What::Set(set)) => change(session, "range set", Some(set.wanted()?), set.stores, &set.consent),
+            Some(What::Reset(reset)) => change(session, "range reset", None, reset.stores, &reset.consent),
+        }
+    }
+}
+
+impl Set {
+    fn wanted(&self) -> Result<PortRange> {
+        if self.transport.is_some() || self.family.is_some() {
+            let one = "Linux has one ephemeral range for TCP and UDP, IPv4 and IPv6: leave --transport and --family out";
+            return Err(Refused(one.into()).into());
+        }
+        match (self.range, self.start, self.count) {
+            (Some(range), ..) => Ok(range),
+            (None, Some(start), Some(count)) => {
+                let last = u32::from(start).checked_add(count).and_then(|end| end.checked_sub(1));
+                let last = last.and_then(|last| u16::try_from(last).ok()).filter(|_| count > 0);
+                let last = last.ok_or_else(|| {
+                    Misuse(format!("{count} ports from {start} on do not end between {start} and 65535; take fewer"))
+                })?;
+                Ok(PortRange::new(start, last).map_err(|error| Misuse(error.to_string()))?)
+            }
+            _ => Err(Misuse("say which: portolan range set 10000-60999".into()).into()),
+        }
+    }
+}
+
+fn show(session: &Session) -> Result<Output> {
+    let now = sys::range_now(session.namespace())?;
+    let (persistent, file) = persistent(&now);
+    let mut ranges = Vec::new();
+    for transport in Transport::ALL {
+        ranges.extend(Family::ALL.map(|family| ShownRange {
+            transport,
+            family,
+            runtime: now.runtime,
+            count: now.runtime.count(),
+            persistent: persistent.clone(),
+            file: file.clone(),
+        }));
+    }
+    let after = match (&persistent, &file) {
+        (Some(value), Some(file)) => format!("{} (set by {file})", value.split_whitespace().collect::<Vec<_>>().join("-")),
+        _ => "the system's default: no file sets it".into(),
+    };
+    let blocks = vec![
+        Block::entry("now", Line::new().strong(now.runtime.to_string()).plain(format!(
+            "   {} ports, for TCP and UDP, IPv4 and IPv6 alike",
+            now.runtime.count()
+        ))),
+        Block::entry("after a restart", after),
+    ];
+    let columns = ["transport", "family", "runtime", "count", "persistent", "file"].map(Column::words);
+    let row = |r: &ShownRange| {
+        let or_empty = |text: &Option<String>| text.clone().unwrap_or_default();
+        [
+            r.transport.to_string(),
+            r.family.to_string(),
+            r.runtime.to_string(),
+            r.count.to_string(),
+            or_empty(&r.persistent),
+            or_empty(&r.file),
+        ]
+    };
+    let table = Table::of_rows(columns, ranges.iter().map(row).collect());
+    Ok(Output::Report(Report::new(Shown { ranges, gaps: Vec::new() }, blocks, table, Vec::new())))
+}
+
+/// What holds after a restart, and the file that says so.
+fn persistent(now: &RangeNow) -> (Option<String>, Option<String>) {
+    let own = now.own.map(|range| (format!("{} {}", range.first(), range.last()), now.path.clone()));
+    let of = |file: &Option<portolan_core::change::FileValue>| {
+        file.as_ref().map(|file| (file.value.clone(), file.path.clone()))
+    };
+    of(&now.later).or(own).or_else(|| of(&now.earlier)).unzip()
+}
+
+fn change(
+    session: &Session,
+    verb: &str,
+    wanted: Option<PortRange>,
+    stores: Where,
+    consent: &Consent,
+) -> Result<Output> {
+    let mut now = sys::range_now(session.namespace())?;
+    now.listeners = listeners(session, wanted)?;
+    let title = wanted.map_or_else(|| verb.to_owned(), |range| format!("{verb} {range}"));
+    let place = sys::place(session.namespace())?;
+    let plan = plan_range(&now, wanted, stores.into(), (&title, place)).map_err(Refused)?;
+    Ok(Output::Report(changing::change(session, consent, &plan)?))
+}
+
+/// Who listens in the range that is wanted.
+fn listeners(session: &Session, wanted: Option<PortRange>) -> Result<Vec<(u16, String)>> {
+    let Some(range) = wanted else { return Ok(Vec::new()) };
+    let seen = session.see(Look {
+        sockets: Some(SocketFilter {
+            transport: Some(Transport::Tcp),
+            states: [State::Listen].into(),
+            local_ports: Some(PortSet::from(range)),
+            ..SocketFilter::default()
+        }),
+        owners: OwnerSearch::All,
+        ..Look::default()
+    })?;
+    let who = |socket| {
+        let names: Vec<&str> = seen.owners_of(socket).iter().map(|owner| owner.name.as_str()).collect();
+        if names.is_empty() { "owner not visible".to_owned() } else { names.join(", ") }
+    };
+    let mut listeners: Vec<_> = seen.sockets.iter().map(|socket| (socket.local_port, who(socket))).collect();
+    listeners.sort();
+    listeners.dedup();
+    Ok(listeners)
+}

@@ -1,0 +1,287 @@
+//! `portolan reserve list|add|remove|suggest`: ports kept from automatic choice.
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use portolan_core::change::{self, Action, ReservedNow, Standing, plan_reserve, plan_unreserve};
+use portolan_core::port::{PortRange, PortSet};
+use portolan_core::snapshot::Snapshot;
+use portolan_host::{Look, OwnerSearch, Sections, SocketFilter, sys};
+use schemars::{JsonSchema, Schema, schema_for};
+use serde::Serialize;
+
+use crate::cells::{Column, Table};
+use crate::changing::{self, Consent, Where};
+use crate::command::{Command, Output};
+use crate::exit::Refused;
+use crate::report::{Block, Line, Report, Tone};
+use crate::source::Session;
+
+/// Keep ports from being given to clients: the system then leaves them to the programs that ask for them by number
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  portolan reserve                                     what is reserved, by whom, and who listens there
+  portolan reserve add 5432 8000-8100 --why postgres
+  portolan reserve remove 5432
+  portolan reserve suggest                             listeners that a client could be given the port of")]
+pub(crate) struct Reserve {
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Show what is reserved, who made it, and which listeners it covers
+    List,
+    /// Reserve ports, beside whatever is reserved already
+    Add(Add),
+    /// Stop reserving ports
+    Remove(Remove),
+    /// Find listeners and configured services that ought to be reserved
+    Suggest,
+}
+
+#[derive(Debug, Args)]
+struct Add {
+    /// Ports and ranges
+    #[arg(required = true, value_name = "PORT|FIRST-LAST")]
+    ports: Vec<PortRange>,
+    /// Why, for the next person who looks
+    #[arg(long, value_name = "TEXT", value_parser = note)]
+    why: Option<String>,
+    #[command(flatten)]
+    stores: Where,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+#[derive(Debug, Args)]
+struct Remove {
+    /// Ports and ranges
+    #[arg(required = true, value_name = "PORT|FIRST-LAST")]
+    ports: Vec<PortRange>,
+    #[command(flatten)]
+    stores: Where,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+fn note(text: &str) -> Result<String, String> {
+    let long = text.chars().count() > 200;
+    if long || text.chars().any(char::is_control) {
+        return Err("a note is one line of at most 200 characters".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// What is reserved.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Listed {
+    reservations: Vec<ListedRange>,
+    /// What could not be seen.
+    gaps: Vec<portolan_core::snapshot::Gap>,
+}
+
+/// One reserved range.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ListedRange {
+    /// First and last port.
+    ports: PortRange,
+    /// Whether the running kernel has it.
+    runtime: bool,
+    /// The files that name it, so that it comes back after a restart.
+    files: Vec<String>,
+    /// Who made it: a plan of the journal, or the file, or nobody who is known.
+    by: Option<String>,
+    /// Why, as it was said when it was made.
+    why: Option<String>,
+    /// Ports in it that a program of this machine listens on.
+    listeners: Vec<u16>,
+}
+
+/// What ought to be reserved.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Suggested {
+    suggestions: Vec<SuggestedPort>,
+    /// What could not be seen.
+    gaps: Vec<portolan_core::snapshot::Gap>,
+}
+
+/// A port that ought to be reserved.
+#[derive(Debug, Serialize, JsonSchema)]
+struct SuggestedPort {
+    port: u16,
+    /// Whose it is.
+    by: String,
+}
+
+/// JSON Schema of `reserve list`.
+pub(super) fn schema() -> Schema {
+    schema_for!(Listed)
+}
+
+/// JSON Schema of `reserve suggest`.
+pub(super) fn suggest_schema() -> Schema {
+    schema_for!(Suggested)
+}
+
+impl Command for Reserve {
+    fn run(&self, session: &Session) -> Result<Output> {
+        match &self.what {
+            Some(What::Suggest) => suggest(session),
+            None | Some(What::List) => {
+                session.needs_machine("reserve list")?;
+                list(session)
+            }
+            Some(What::Add(add)) => {
+                session.needs_machine("reserve add")?;
+                let (now, place) = (sys::reserved_now(session.namespace())?, sys::place(session.namespace())?);
+                let title = format!("reserve add {}", change::list(&add.ports));
+                let wanted = add.ports.iter().copied().collect();
+                let said = (title.as_str(), add.why.as_deref(), place);
+                let plan = plan_reserve(&now, &wanted, add.stores.into(), said);
+                Ok(Output::Report(changing::change(session, &add.consent, &plan)?))
+            }
+            Some(What::Remove(remove)) => {
+                session.needs_machine("reserve remove")?;
+                let (now, place) = (sys::reserved_now(session.namespace())?, sys::place(session.namespace())?);
+                let title = format!("reserve remove {}", change::list(&remove.ports));
+                let wanted = remove.ports.iter().copied().collect();
+                let plan = plan_unreserve(&now, &wanted, remove.stores.into(), (&title, place)).map_err(Refused)?;
+                Ok(Output::Report(changing::change(session, &remove.consent, &plan)?))
+            }
+        }
+    }
+}
+
+fn seen(session: &Session) -> Result<std::rc::Rc<Snapshot>> {
+    session.see(Look {
+        sockets: Some(SocketFilter::default()),
+        owners: OwnerSearch::All,
+        sections: Sections { settings: true, carriers: true, ..Sections::default() },
+        ..Look::default()
+    })
+}
+
+fn suggest(session: &Session) -> Result<Output> {
+    let snapshot = seen(session)?;
+    let suggestions: Vec<SuggestedPort> = change::suggest(&snapshot)
+        .into_iter()
+        .map(|suggestion| SuggestedPort { port: suggestion.port, by: suggestion.by })
+        .collect();
+    let mut blocks = Vec::new();
+    if suggestions.is_empty() {
+        blocks.push(Block::Line("nothing: no listener that can be seen lies inside the ephemeral range unreserved".into()));
+    }
+    for found in &suggestions {
+        blocks.push(Block::Line(Line::new().strong(found.port.to_string()).plain(format!("   {}", found.by))));
+    }
+    if !suggestions.is_empty() {
+        let ports: Vec<String> = suggestions.iter().map(|found| found.port.to_string()).collect();
+        let command = format!("portolan reserve add {}", ports.join(" "));
+        blocks.push(Block::gap());
+        blocks.push(Block::entry("to reserve them", Line::new().and(Tone::Command, command)));
+    }
+    let rows = suggestions.iter().map(|found| [found.port.to_string(), found.by.clone()]).collect();
+    let table = Table::of_rows([Column::numbers("port"), Column::prose("by")], rows);
+    let gaps = snapshot.gaps.clone();
+    Ok(Output::Report(Report::new(Suggested { suggestions, gaps: gaps.clone() }, blocks, table, gaps)))
+}
+
+fn list(session: &Session) -> Result<Output> {
+    let now = sys::reserved_now(session.namespace())?;
+    let snapshot = seen(session)?;
+    let made = made_here(session)?;
+    let mut all = now.runtime.clone();
+    all.unite(&now.own);
+    now.others.iter().for_each(|(_, ports)| all.unite(ports));
+    let reservations: Vec<ListedRange> =
+        pieces(&all, &now, &made).into_iter().map(|range| listed(range, &now, &made, &snapshot)).collect();
+    let columns = ["ports", "now", "after a restart", "by", "why", "listeners"];
+    let columns = columns.map(|name| if name == "why" { Column::prose(name) } else { Column::words(name) });
+    let row = |r: &ListedRange| {
+        let listeners: Vec<String> = r.listeners.iter().map(u16::to_string).collect();
+        let after = if r.files.is_empty() { "-".to_owned() } else { r.files.join(", ") };
+        [
+            r.ports.to_string(),
+            if r.runtime { "reserved" } else { "-" }.to_owned(),
+            after,
+            r.by.clone().unwrap_or_else(|| "not known".into()),
+            r.why.clone().unwrap_or_default(),
+            listeners.join(", "),
+        ]
+    };
+    let rows: Vec<[String; 6]> = reservations.iter().map(row).collect();
+    let gaps = snapshot.gaps.clone();
+    let blocks = if rows.is_empty() {
+        vec![Block::Line("nothing is reserved".into())]
+    } else {
+        vec![Block::Table(Table::of_rows(columns, rows.clone()))]
+    };
+    let body = Listed { reservations, gaps: gaps.clone() };
+    Ok(Output::Report(Report::new(body, blocks, Table::of_rows(columns, rows), gaps)))
+}
+
+/// A reservation of ours that stands, as the journal tells it.
+struct Made {
+    ports: PortSet,
+    by: String,
+    why: Option<String>,
+}
+
+/// What the journal says of reservations that were not taken back, the newest first.
+fn made_here(session: &Session) -> Result<Vec<Made>> {
+    let Ok(journal) = session.journal() else { return Ok(Vec::new()) };
+    let mut made = Vec::new();
+    for found in journal.records()?.into_iter().rev() {
+        let Ok(record) = found.record else { continue };
+        if !matches!(record.standing(), Standing::Applied | Standing::Partly | Standing::PartlyUndone) {
+            continue;
+        }
+        let ports = record.plan.steps.iter().filter_map(|step| match &step.action {
+            Action::Reserve { ports, .. } => Some(ports.iter().copied()),
+            _ => None,
+        });
+        let ports: PortSet = ports.flatten().collect();
+        if !ports.is_empty() {
+            made.push(Made { ports, by: format!("portolan, plan {}", found.id), why: record.plan.note });
+        }
+    }
+    Ok(made)
+}
+
+/// The reserved ports in ranges that are of one make throughout.
+fn pieces(all: &PortSet, now: &ReservedNow, made: &[Made]) -> Vec<PortRange> {
+    let make = |port: u16| {
+        let others = now.others.as_ref().is_some_and(|(_, ports)| ports.contains(port));
+        let plan = made.iter().position(|made| made.ports.contains(port));
+        (now.runtime.contains(port), now.own.contains(port), others, plan)
+    };
+    let mut pieces: Vec<PortRange> = Vec::new();
+    for port in all.iter() {
+        match pieces.last_mut() {
+            Some(piece) if piece.last() + 1 == port.number() && make(piece.last()) == make(port.number()) => {
+                if let Ok(longer) = PortRange::new(piece.first(), port.number()) {
+                    *piece = longer;
+                }
+            }
+            _ => pieces.push(PortRange::single(port)),
+        }
+    }
+    pieces
+}
+
+fn listed(ports: PortRange, now: &ReservedNow, made: &[Made], snapshot: &Snapshot) -> ListedRange {
+    let first = ports.first();
+    let others = now.others.as_ref().filter(|(_, set)| set.contains(first)).map(|(path, _)| path.clone());
+    let made = made.iter().find(|made| made.ports.contains(first));
+    let own = now.own.contains(first).then(|| now.path.clone());
+    ListedRange {
+        ports,
+        runtime: now.runtime.contains(first),
+        files: own.into_iter().chain(others.clone()).collect(),
+        by: made.map(|made| made.by.clone()).or(others),
+        why: made.and_then(|made| made.why.clone()),
+        listeners: change::covered(snapshot, ports),
+    }
+}
