@@ -1,0 +1,173 @@
+//! The command line: options that every command takes, and the verbs. The one place that lists commands.
+
+use std::path::PathBuf;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use portolan_host::Namespace;
+
+use crate::command::{Command, chart, completions, explain, list, man, schema, snapshot, who, why};
+use crate::output::{FORMATS, Format};
+
+/// Whose is this port, and why can't I have it? Charts this machine's network ports
+///
+/// Without a command it draws the chart: ranges, reservations, listeners with their owners, the room that is left,
+/// and what is wrong.
+#[derive(Debug, Parser)]
+#[command(
+    name = "portolan",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    after_help = "\
+Examples:
+  portolan                     the chart of this machine
+  portolan why 8080            why the port does not bind, and the ways out
+  portolan who 53/udp          who holds the port, and how far it is reachable
+  portolan list --listening    every listener with its owner
+
+Exit codes: 0 fine; 1 not (why: does not bind; who: nobody); 2 could not tell, or typed wrong."
+)]
+pub(crate) struct Portolan {
+    #[command(flatten)]
+    pub(crate) general: General,
+    #[command(subcommand)]
+    pub(crate) verb: Option<Verb>,
+}
+
+/// When to use colour. Values have no help of their own: clap would spread every page of help out for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Colour {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct General {
+    #[arg(long, global = true, value_name = "FORMAT", default_value = FORMATS[0].name, hide_default_value = true)]
+    #[arg(value_parser = formats(), hide_possible_values = true, help = formats_help())]
+    format: String,
+    /// Short for --format json
+    #[arg(long, global = true, conflicts_with = "format")]
+    json: bool,
+    /// Answer from a snapshot file instead of this machine (- reads it from stdin)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) from: Option<PathBuf>,
+    /// Look at another network namespace: a name below /run/netns, or that of a process
+    #[arg(long, global = true, value_name = "NAME|PID", conflicts_with = "from", value_parser = namespace)]
+    pub(crate) netns: Option<Namespace>,
+    /// When to use colour; auto: on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
+    pub(crate) color: Colour,
+}
+
+impl General {
+    /// The format that was asked for.
+    pub(crate) fn format(&self) -> &'static Format {
+        let name = if self.json { "json" } else { &self.format };
+        FORMATS.iter().find(|format| format.name == name).unwrap_or(&FORMATS[0])
+    }
+}
+
+fn formats() -> PossibleValuesParser {
+    PossibleValuesParser::new(FORMATS.iter().map(|format| format.name))
+}
+
+fn formats_help() -> String {
+    let told: Vec<String> =
+        FORMATS.iter().map(|format| format!("{} ({})", format.name, format.title)).collect();
+    format!("How to write the answer: {}", told.join(", "))
+}
+
+fn namespace(text: &str) -> Result<Namespace, String> {
+    if let Ok(pid) = text.parse() {
+        return Ok(Namespace::Of(pid));
+    }
+    if text.is_empty() || text == "." || text == ".." || text.contains(['/', '\0']) {
+        return Err("give a name as `ip netns list` shows it, or a process id".to_owned());
+    }
+    Ok(Namespace::Named(text.to_owned()))
+}
+
+/// What can be asked.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    Chart(chart::Chart),
+    List(list::List),
+    Who(who::Who),
+    Why(why::Why),
+    Explain(explain::Explain),
+    Snapshot(snapshot::Take),
+    Schema(schema::Print),
+    Completions(completions::Completions),
+    Man(man::Man),
+}
+
+impl Verb {
+    /// The command behind a verb.
+    pub(crate) fn command(&self) -> &dyn Command {
+        match self {
+            Self::Chart(command) => command,
+            Self::List(command) => command,
+            Self::Who(command) => command,
+            Self::Why(command) => command,
+            Self::Explain(command) => command,
+            Self::Snapshot(command) => command,
+            Self::Schema(command) => command,
+            Self::Completions(command) => command,
+            Self::Man(command) => command,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// The help of portolan and of every verb, each as `--help` prints it on a terminal of 100 columns.
+    fn helps() -> String {
+        let mut root = Portolan::command().term_width(100);
+        root.build();
+        let mut text = root.render_long_help().to_string();
+        for verb in root.get_subcommands_mut() {
+            let help = verb.render_long_help();
+            text.push_str(&format!("\n======== {}\n\n{help}", verb.get_name()));
+        }
+        // Lines that clap fills up with spaces would not survive an editor.
+        text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn the_help_of_every_verb_is_known() {
+        insta::assert_snapshot!(helps(), @"");
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Portolan::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_that_reports_has_a_schema() {
+        let documents = ["schema", "completions", "man"];
+        for verb in Portolan::command().get_subcommands() {
+            let known = crate::command::SCHEMAS.iter().any(|(name, _)| *name == verb.get_name());
+            assert!(known || documents.contains(&verb.get_name()), "{} has no schema", verb.get_name());
+        }
+    }
+
+    #[test]
+    fn a_namespace_is_a_pid_or_a_name() {
+        assert_eq!(namespace("812"), Ok(Namespace::Of(812)));
+        assert_eq!(namespace("blue"), Ok(Namespace::Named("blue".into())));
+        for text in ["", "..", "a/b"] {
+            assert!(namespace(text).is_err(), "{text}");
+        }
+    }
+}

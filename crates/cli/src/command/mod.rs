@@ -1,0 +1,48 @@
+//! Commands: each turns its arguments and what is to be seen into a report. None prints, none knows a format.
+//!
+//! A new command is a new file here and a variant in `args.rs`.
+
+pub(crate) mod chart;
+pub(crate) mod completions;
+pub(crate) mod explain;
+pub(crate) mod list;
+pub(crate) mod man;
+pub(crate) mod schema;
+pub(crate) mod snapshot;
+pub(crate) mod who;
+pub(crate) mod why;
+
+use std::io;
+
+use anyhow::Result;
+use schemars::Schema;
+
+use crate::report::Report;
+use crate::source::Session;
+
+/// Writes a document.
+pub(crate) type Write = Box<dyn Fn(&mut dyn io::Write) -> io::Result<()>>;
+
+/// What a command gives.
+pub(crate) enum Output {
+    /// A report, for any format.
+    Report(Report),
+    /// A text that is the same in every format: a script, a manual page, a schema, a snapshot.
+    Document(Write),
+}
+
+/// A command with its arguments.
+pub(crate) trait Command {
+    /// Does what was asked.
+    fn run(&self, session: &Session) -> Result<Output>;
+}
+
+/// The JSON Schema of each command's report, by the command's name. Commands that give documents have none.
+pub(crate) static SCHEMAS: &[(&str, fn() -> Schema)] = &[
+    ("chart", chart::schema),
+    ("list", list::schema),
+    ("who", who::schema),
+    ("why", why::schema),
+    ("explain", explain::schema),
+    ("snapshot", snapshot::schema),
+];

@@ -1,0 +1,78 @@
+//! Where facts come from: a look at this machine, or a snapshot file (`--from`). The one place that knows the host.
+
+use std::cell::OnceCell;
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use anyhow::{Context as _, Result};
+use portolan_core::diagnose::{Question, Trial};
+use portolan_core::kernel::services::Services;
+use portolan_core::snapshot::Snapshot;
+use portolan_core::snapshot_file;
+use portolan_host::{Look, Namespace, sys};
+
+use crate::exit::Misuse;
+
+/// Where a run of the program takes its facts from.
+pub(crate) struct Session {
+    from: Option<PathBuf>,
+    namespace: Namespace,
+    services: OnceCell<Rc<Services>>,
+}
+
+impl Session {
+    /// A session that reads this file, or else looks at that network namespace of this machine.
+    pub(crate) fn new(from: Option<PathBuf>, namespace: Namespace) -> Self {
+        Self { from, namespace, services: OnceCell::new() }
+    }
+
+    /// What is to be seen: the whole file, or what the look asks of this machine. A command that wants part of the
+    /// sockets filters what it gets: a file holds them all.
+    pub(crate) fn see(&self, look: Look) -> Result<Rc<Snapshot>> {
+        let snapshot = match &self.from {
+            Some(path) => read(path)?,
+            None => portolan_host::look(&Look { namespace: self.namespace.clone(), ..look })?,
+        };
+        Ok(Rc::new(snapshot))
+    }
+
+    /// Bind trials of a question; none where a file speaks, since no kernel can be asked then.
+    pub(crate) fn try_bind(&self, question: &Question, seen: &Snapshot) -> Result<Vec<Trial>> {
+        match self.from {
+            Some(_) => Ok(Vec::new()),
+            None => Ok(portolan_host::bind::trial(&self.namespace, question, seen)?),
+        }
+    }
+
+    /// Whether a file speaks instead of this machine.
+    pub(crate) const fn is_file(&self) -> bool {
+        self.from.is_some()
+    }
+
+    /// The id of a user of this machine, by name or number.
+    pub(crate) fn uid_of(&self, user: &str) -> Result<u32> {
+        Ok(sys::user(user)?.uid)
+    }
+
+    /// Service names, read once and only where they are shown.
+    pub(crate) fn services(&self) -> Rc<Services> {
+        Rc::clone(self.services.get_or_init(|| Rc::new(sys::services())))
+    }
+}
+
+fn read(path: &Path) -> Result<Snapshot> {
+    let shown = path.display();
+    let snapshot = if path == Path::new("-") {
+        snapshot_file::read(io::stdin().lock())
+    } else {
+        let file = File::open(path).map_err(|error| {
+            Misuse(format!(
+                "cannot open {shown}: {error}; make a snapshot with: portolan snapshot --out FILE"
+            ))
+        })?;
+        snapshot_file::read(BufReader::with_capacity(1 << 18, file))
+    };
+    snapshot.with_context(|| format!("cannot read the snapshot {shown}"))
+}
