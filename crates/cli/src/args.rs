@@ -6,7 +6,9 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use portolan_host::Namespace;
 
-use crate::command::{Command, chart, completions, explain, list, man, schema, snapshot, who, why};
+use crate::command::{
+    Command, chart, completions, explain, list, man, range, reserve, schema, snapshot, undo, who, why,
+};
 use crate::output::{FORMATS, Format};
 
 /// Whose is this port, and why can't I have it? Charts this machine's network ports
@@ -100,6 +102,9 @@ pub(crate) enum Verb {
     List(list::List),
     Who(who::Who),
     Why(why::Why),
+    Range(range::Range),
+    Reserve(reserve::Reserve),
+    Undo(undo::Undo),
     Explain(explain::Explain),
     Snapshot(snapshot::Take),
     Schema(schema::Print),
@@ -115,6 +120,9 @@ impl Verb {
             Self::List(command) => command,
             Self::Who(command) => command,
             Self::Why(command) => command,
+            Self::Range(command) => command,
+            Self::Reserve(command) => command,
+            Self::Undo(command) => command,
             Self::Explain(command) => command,
             Self::Snapshot(command) => command,
             Self::Schema(command) => command,

@@ -11,11 +11,12 @@ use clap::Args;
 use portolan_core::change::{Plan, Record, Step, Stores};
 use portolan_host::apply::{Outcome, Report as StepReport, apply};
 use portolan_host::journal::Journal;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 
 use crate::cells::{Column, Table};
 use crate::exit::{Exit, Refused};
+use crate::output::{FORMATS, Surface};
 use crate::report::{Block, Line, Report, Tone};
 use crate::source::Session;
 
@@ -100,6 +101,11 @@ pub(crate) enum ChangedOutcome {
     Gone,
 }
 
+/// JSON Schema of every change.
+pub(crate) fn schema() -> Schema {
+    schema_for!(Changed)
+}
+
 impl ChangedOutcome {
     fn words(self) -> (Tone, &'static str) {
         match self {
@@ -157,14 +163,14 @@ impl Changed {
         blocks.extend(self.blocks());
         if let Some(id) = self.id.filter(|_| self.steps.iter().any(|step| step.inverse.is_some())) {
             let back = Line::new().and(Tone::Command, format!("portolan undo {id}"));
-            blocks.push(Block::entry("take it back", back));
+            blocks.push(Block::entry("to undo", back));
         }
         let columns = [Column::words("step"), Column::words("outcome"), Column::prose("detail")];
         let row = |step: &ChangedStep| {
             [step.action.clone(), step.outcome.words().1.to_owned(), step.detail.clone().unwrap_or_default()]
         };
         let rows = Table::of_rows(columns, self.steps.iter().map(row).collect());
-        Report { exit, ..Report::new(self, blocks, rows, Vec::new()) }
+        Report { exit, gaps: None, ..Report::new(self, blocks, rows, Vec::new()) }
     }
 
     /// The steps, warnings and notes for people.
@@ -183,8 +189,10 @@ impl Changed {
                 below.push("cannot be taken back".into());
             }
             below.extend(step.detail.clone());
-            blocks.extend(below.into_iter().map(|text| {
-                Block::Entry { label: "", hang: 3, text: Line::new().and(Tone::Faint, format!("   {text}")) }
+            blocks.extend(below.into_iter().map(|text| Block::Entry {
+                label: "",
+                hang: 3,
+                text: Line::new().and(Tone::Faint, format!("   {text}")),
             }));
         }
         blocks.extend(labelled("know", Tone::Warning, &self.warnings));
@@ -224,27 +232,31 @@ pub(crate) fn carry_out(session: &Session, consent: &Consent, plan: &Plan) -> Re
         return Ok(changed);
     }
     if !consent.yes {
-        ask(session, &plan.title, &changed)?;
+        ask(&plan.title, &changed)?;
     }
     let journal = session.journal()?;
-    let lock = journal.lock()?;
-    let (id, done) = apply((&journal, &lock), session.namespace(), plan, &mut |told| changed.take(told))?;
+    let applied = journal
+        .lock()
+        .and_then(|lock| apply((&journal, &lock), session.namespace(), plan, &mut |told| changed.take(told)));
+    let (id, done) = applied.map_err(|error| Refused(error.to_string()))?;
     changed.id = Some(id);
     changed.done = done;
     Ok(changed)
 }
 
 /// Shows the plan on standard error and waits for a yes. Without a terminal nobody can say it.
-pub(crate) fn ask(session: &Session, title: &str, changed: &Changed) -> Result<()> {
+pub(crate) fn ask(title: &str, changed: &Changed) -> Result<()> {
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
-        return Err(Refused(
-            "this changes the machine and there is no terminal to ask on: add --yes to do it, --dry-run to see the plan"
-                .into(),
-        )
-        .into());
+        let how = "this changes the machine and there is no terminal to ask on: \
+                   add --yes to do it, --dry-run to see the plan";
+        return Err(Refused(how.into()).into());
     }
-    session.show(&Line::new().strong(title.to_owned()), changed.blocks())?;
+    let mut blocks = vec![Block::Line(Line::new().strong(title.to_owned())), Block::gap()];
+    blocks.extend(changed.blocks());
+    let plan = Report { gaps: None, ..Report::new((), blocks, Table::of_rows([], Vec::new()), Vec::new()) };
+    let surface = Surface { width: None, colour: false, unicode: true };
     let mut errors = io::stderr();
+    (FORMATS[0].write)(&plan, &surface, &mut errors, &mut io::sink()).context("cannot show the plan")?;
     write!(errors, "Do it? [y/N] ").and_then(|()| errors.flush()).context("cannot ask")?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).context("cannot read the answer")?;
@@ -260,9 +272,11 @@ pub(crate) fn journal(variable: impl Fn(&str) -> Option<OsString>, is_root: bool
     let given = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let folder = given("PORTOLAN_STATE")
         .or_else(|| is_root.then(|| PathBuf::from("/var/lib/portolan")))
-        .or_else(|| given("XDG_STATE_HOME").filter(|path| path.is_absolute()).map(|path| path.join("portolan")))
+        .or_else(|| {
+            given("XDG_STATE_HOME").filter(|path| path.is_absolute()).map(|path| path.join("portolan"))
+        })
         .or_else(|| given("HOME").map(|home| home.join(".local/state/portolan")));
-    folder.map(Journal::new).ok_or_else(|| {
-        Refused("there is no folder for the journal: set PORTOLAN_STATE to one".into()).into()
-    })
+    folder
+        .map(Journal::new)
+        .ok_or_else(|| Refused("there is no folder for the journal: set PORTOLAN_STATE to one".into()).into())
 }

@@ -38,6 +38,18 @@ impl fmt::Display for Misuse {
 
 impl std::error::Error for Misuse {}
 
+/// A change that was not made; the text says why, and what to type instead.
+#[derive(Debug)]
+pub(crate) struct Refused(pub(crate) String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
 /// clap's error as one line: its paragraphs joined, its usage left to `--help`.
 pub(crate) fn one_line(error: &clap::Error) -> String {
     let rendered = error.render().to_string();

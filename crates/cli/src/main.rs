@@ -5,6 +5,7 @@
 mod advice;
 mod args;
 mod cells;
+mod changing;
 mod command;
 mod exit;
 #[cfg(test)]
@@ -35,19 +36,22 @@ fn main() -> ExitCode {
             let _ = error.print();
             return Exit::Fine.into();
         }
-        Err(error) => return complain(&exit::one_line(&error)),
+        Err(error) => return complain(&exit::one_line(&error), Exit::Unclear),
     };
     match run(arguments) {
         Ok(exit) => exit.into(),
-        Err(error) => complain(&format!("{error:#}")),
+        Err(error) => {
+            let refused = error.is::<exit::Refused>();
+            complain(&format!("{error:#}"), if refused { Exit::Not } else { Exit::Unclear })
+        }
     }
 }
 
 /// Tells on one line what is wrong.
-fn complain(message: &str) -> ExitCode {
+fn complain(message: &str, exit: Exit) -> ExitCode {
     // Where stderr is gone there is nobody left to tell.
     let _ = writeln!(io::stderr(), "portolan: {}", text::harmless(message));
-    Exit::Unclear.into()
+    exit.into()
 }
 
 fn run(arguments: Portolan) -> Result<Exit> {

@@ -11,8 +11,10 @@ use portolan_core::diagnose::{Question, Trial};
 use portolan_core::kernel::services::Services;
 use portolan_core::snapshot::Snapshot;
 use portolan_core::snapshot_file;
+use portolan_host::journal::Journal;
 use portolan_host::{Look, Namespace, sys};
 
+use crate::changing;
 use crate::exit::Misuse;
 
 /// Where a run of the program takes its facts from.
@@ -44,6 +46,24 @@ impl Session {
             Some(_) => Ok(Vec::new()),
             None => Ok(portolan_host::bind::trial(&self.namespace, question, seen)?),
         }
+    }
+
+    /// The network namespace that is looked at and changed.
+    pub(crate) const fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Refuses where a file speaks: a file can be neither changed nor asked how it will be after a restart.
+    pub(crate) fn needs_machine(&self, verb: &str) -> Result<(), Misuse> {
+        match self.from {
+            None => Ok(()),
+            Some(_) => Err(Misuse(format!("{verb} speaks of this machine: leave --from out"))),
+        }
+    }
+
+    /// The journal of changes.
+    pub(crate) fn journal(&self) -> Result<Journal> {
+        changing::journal(|name| std::env::var_os(name), sys::effective_uid() == Some(0))
     }
 
     /// Whether a file speaks instead of this machine.

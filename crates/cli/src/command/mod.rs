@@ -7,8 +7,11 @@ pub(crate) mod completions;
 pub(crate) mod explain;
 pub(crate) mod list;
 pub(crate) mod man;
+pub(crate) mod range;
+pub(crate) mod reserve;
 pub(crate) mod schema;
 pub(crate) mod snapshot;
+pub(crate) mod undo;
 pub(crate) mod who;
 pub(crate) mod why;
 
@@ -17,6 +20,7 @@ use std::io;
 use anyhow::Result;
 use schemars::Schema;
 
+use crate::changing;
 use crate::report::Report;
 use crate::source::Session;
 
@@ -37,12 +41,20 @@ pub(crate) trait Command {
     fn run(&self, session: &Session) -> Result<Output>;
 }
 
+/// Makes the JSON Schema of a report.
+type SchemaOf = fn() -> Schema;
+
 /// The JSON Schema of each command's report, by the command's name. Commands that give documents have none.
-pub(crate) static SCHEMAS: &[(&str, fn() -> Schema)] = &[
+pub(crate) static SCHEMAS: &[(&str, SchemaOf)] = &[
     ("chart", chart::schema),
     ("list", list::schema),
     ("who", who::schema),
     ("why", why::schema),
+    ("range", range::schema),
+    ("reserve", reserve::schema),
+    ("reserve-suggest", reserve::suggest_schema),
+    ("change", changing::schema),
+    ("undo", undo::schema),
     ("explain", explain::schema),
     ("snapshot", snapshot::schema),
 ];

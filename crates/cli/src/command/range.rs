@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use portolan_core::change::{RangeNow, Stores, plan_range};
+use portolan_core::change::{FileValue, RangeNow, plan_range};
 use portolan_core::port::{PortRange, PortSet};
 use portolan_core::socket::{Family, State, Transport};
 use portolan_host::{Look, OwnerSearch, SocketFilter, sys};
@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 
 use crate::cells::{Column, Table};
-use crate::changing::{self, Changed, Consent, Where};
+use crate::changing::{self, Consent, Where};
 use crate::command::{Command, Output};
 use crate::exit::{Misuse, Refused};
 use crate::report::{Block, Line, Report};
@@ -106,17 +106,14 @@ pub(super) fn schema() -> Schema {
     schema_for!(Shown)
 }
 
-/// JSON Schema of `range set` and of every other change.
-pub(super) fn changed_schema() -> Schema {
-    schema_for!(Changed)
-}
-
 impl Command for Range {
     fn run(&self, session: &Session) -> Result<Output> {
         session.needs_machine("range")?;
         match &self.what {
             None | Some(What::Show) => show(session),
-            Some(What::Set(set)) => change(session, "range set", Some(set.wanted()?), set.stores, &set.consent),
+            Some(What::Set(set)) => {
+                change(session, "range set", Some(set.wanted()?), set.stores, &set.consent)
+            }
             Some(What::Reset(reset)) => change(session, "range reset", None, reset.stores, &reset.consent),
         }
     }
@@ -134,7 +131,9 @@ impl Set {
                 let last = u32::from(start).checked_add(count).and_then(|end| end.checked_sub(1));
                 let last = last.and_then(|last| u16::try_from(last).ok()).filter(|_| count > 0);
                 let last = last.ok_or_else(|| {
-                    Misuse(format!("{count} ports from {start} on do not end between {start} and 65535; take fewer"))
+                    Misuse(format!(
+                        "{count} ports from {start} on do not end between {start} and 65535; take fewer"
+                    ))
                 })?;
                 Ok(PortRange::new(start, last).map_err(|error| Misuse(error.to_string()))?)
             }
@@ -158,15 +157,19 @@ fn show(session: &Session) -> Result<Output> {
         }));
     }
     let after = match (&persistent, &file) {
-        (Some(value), Some(file)) => format!("{} (set by {file})", value.split_whitespace().collect::<Vec<_>>().join("-")),
-        _ => "the system's default: no file sets it".into(),
+        (Some(value), Some(file)) => {
+            format!("{} (set by {file})", value.split_whitespace().collect::<Vec<_>>().join("-"))
+        }
+        _ => "the system's default, since no file sets it".into(),
     };
     let blocks = vec![
-        Block::entry("now", Line::new().strong(now.runtime.to_string()).plain(format!(
-            "   {} ports, for TCP and UDP, IPv4 and IPv6 alike",
-            now.runtime.count()
-        ))),
-        Block::entry("after a restart", after),
+        Block::entry(
+            "now",
+            Line::new()
+                .strong(now.runtime.to_string())
+                .plain(format!("   {} ports, for TCP and UDP, IPv4 and IPv6 alike", now.runtime.count())),
+        ),
+        Block::entry("restart", after),
     ];
     let columns = ["transport", "family", "runtime", "count", "persistent", "file"].map(Column::words);
     let row = |r: &ShownRange| {
@@ -187,9 +190,7 @@ fn show(session: &Session) -> Result<Output> {
 /// What holds after a restart, and the file that says so.
 fn persistent(now: &RangeNow) -> (Option<String>, Option<String>) {
     let own = now.own.map(|range| (format!("{} {}", range.first(), range.last()), now.path.clone()));
-    let of = |file: &Option<portolan_core::change::FileValue>| {
-        file.as_ref().map(|file| (file.value.clone(), file.path.clone()))
-    };
+    let of = |file: &Option<FileValue>| file.as_ref().map(|file| (file.value.clone(), file.path.clone()));
     of(&now.later).or(own).or_else(|| of(&now.earlier)).unzip()
 }
 

@@ -135,7 +135,8 @@ impl Command for Reserve {
             }
             Some(What::Add(add)) => {
                 session.needs_machine("reserve add")?;
-                let (now, place) = (sys::reserved_now(session.namespace())?, sys::place(session.namespace())?);
+                let (now, place) =
+                    (sys::reserved_now(session.namespace())?, sys::place(session.namespace())?);
                 let title = format!("reserve add {}", change::list(&add.ports));
                 let wanted = add.ports.iter().copied().collect();
                 let said = (title.as_str(), add.why.as_deref(), place);
@@ -144,10 +145,12 @@ impl Command for Reserve {
             }
             Some(What::Remove(remove)) => {
                 session.needs_machine("reserve remove")?;
-                let (now, place) = (sys::reserved_now(session.namespace())?, sys::place(session.namespace())?);
+                let (now, place) =
+                    (sys::reserved_now(session.namespace())?, sys::place(session.namespace())?);
                 let title = format!("reserve remove {}", change::list(&remove.ports));
                 let wanted = remove.ports.iter().copied().collect();
-                let plan = plan_unreserve(&now, &wanted, remove.stores.into(), (&title, place)).map_err(Refused)?;
+                let plan =
+                    plan_unreserve(&now, &wanted, remove.stores.into(), (&title, place)).map_err(Refused)?;
                 Ok(Output::Report(changing::change(session, &remove.consent, &plan)?))
             }
         }
@@ -171,16 +174,19 @@ fn suggest(session: &Session) -> Result<Output> {
         .collect();
     let mut blocks = Vec::new();
     if suggestions.is_empty() {
-        blocks.push(Block::Line("nothing: no listener that can be seen lies inside the ephemeral range unreserved".into()));
+        blocks.push(Block::Line(
+            "nothing: no listener that can be seen lies inside the ephemeral range unreserved".into(),
+        ));
     }
     for found in &suggestions {
-        blocks.push(Block::Line(Line::new().strong(found.port.to_string()).plain(format!("   {}", found.by))));
+        blocks
+            .push(Block::Line(Line::new().strong(found.port.to_string()).plain(format!("   {}", found.by))));
     }
     if !suggestions.is_empty() {
         let ports: Vec<String> = suggestions.iter().map(|found| found.port.to_string()).collect();
         let command = format!("portolan reserve add {}", ports.join(" "));
         blocks.push(Block::gap());
-        blocks.push(Block::entry("to reserve them", Line::new().and(Tone::Command, command)));
+        blocks.push(Block::entry("to do it", Line::new().and(Tone::Command, command)));
     }
     let rows = suggestions.iter().map(|found| [found.port.to_string(), found.by.clone()]).collect();
     let table = Table::of_rows([Column::numbers("port"), Column::prose("by")], rows);

@@ -157,13 +157,14 @@ impl Undo {
         let mut end = "   a dry run: nothing was changed";
         if !self.consent.dry_run {
             if !self.consent.yes {
-                ask(session, &title, &changed)?;
+                ask(&title, &changed)?;
             }
-            let lock = journal.lock()?;
+            let lock = journal.lock().map_err(|error| Refused(error.to_string()))?;
             // Somebody may have taken it back while the question stood.
             let record = journal.record(id)?.record.map_err(|error| Refused(error.to_string()))?;
             let mut tell = |told: &_| changed.take_back(&record, told);
-            let done = undo((journal, &lock), session.namespace(), &here, (id, &record), &mut tell)?;
+            let done = undo((journal, &lock), session.namespace(), &here, (id, &record), &mut tell);
+            let done = done.map_err(|error| Refused(error.to_string()))?;
             changed.done = done;
             end = if done { "   taken back" } else { "   not taken back" };
         }
@@ -173,7 +174,10 @@ impl Undo {
     fn chosen(&self, journal: &Journal, here: &Place) -> Result<(u64, Record)> {
         let found = match self.id {
             Some(id) => journal.records()?.into_iter().find(|found| found.id == id).ok_or_else(|| {
-                Misuse(format!("there is no plan {id} in {}; see portolan undo --list", journal.folder().display()))
+                Misuse(format!(
+                    "there is no plan {id} in {}; see portolan undo --list",
+                    journal.folder().display()
+                ))
             })?,
             None => {
                 let open = |found: &Found| found.record.as_ref().is_ok_and(|record| is_open(record, here));

@@ -22,8 +22,8 @@ use portolan_core::socket::Socket;
 use crate::{Error, Namespace, OwnerSearch, SocketFilter};
 
 pub(crate) use system::bind::{Refusal, SYSTEM, as_user, bound, try_bind};
-pub(crate) use system::change::{effective_uid, observe, perform, private_folder, sweep, sync_folder};
-pub use system::change::{place, range_now, reserved_now};
+pub use system::change::{effective_uid, place, range_now, reserved_now};
+pub(crate) use system::change::{observe, perform, private_folder, sweep, sync_folder};
 pub(crate) use system::namespace::within;
 pub use system::stop::processes;
 

@@ -191,11 +191,18 @@ fn runtime_reserved() -> Result<PortSet, Error> {
     runtime(RESERVED_PORTS, sysctl::reserved_ports)
 }
 
+fn is_denied(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EROFS))
+}
+
 fn write_setting(key: &str, write: impl FnOnce(&File) -> io::Result<()>) -> Result<(), Error> {
     let file = OpenOptions::new().write(true).open(file::setting_path(key));
     file.and_then(|file| write(&file)).map_err(|source| {
-        let denied = matches!(source.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EROFS));
-        let how = if denied { " (needs root with CAP_NET_ADMIN, and a writable /proc/sys)" } else { "" };
+        let how = if is_denied(&source) {
+            " (needs root with CAP_NET_ADMIN, and a writable /proc/sys)"
+        } else {
+            ""
+        };
         Error::new(format!("write {key}{how}"), source)
     })
 }
@@ -280,7 +287,10 @@ fn edit(path: &str, change: impl FnOnce(&mut OwnFile) -> Result<(), Malformed>) 
         }
         lock.sync_all()
     };
-    work().map_err(|source| Error::new(format!("write {path}"), source))
+    work().map_err(|source| {
+        let how = if is_denied(&source) { " (needs root)" } else { "" };
+        Error::new(format!("write {path}{how}"), source)
+    })
 }
 
 /// Where the new text is written first: not `*.conf`, so nothing reads it after a crash, and always the same name, so the
@@ -319,7 +329,7 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// Who changes something.
-pub(crate) fn effective_uid() -> Option<u32> {
+pub fn effective_uid() -> Option<u32> {
     Some(rustix::process::geteuid().as_raw())
 }
 
