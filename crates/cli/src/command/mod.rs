@@ -37,8 +37,11 @@ pub(crate) trait Command {
     fn run(&self, session: &Session) -> Result<Output>;
 }
 
+/// Makes a schema.
+type MakeSchema = fn() -> Schema;
+
 /// The JSON Schema of each command's report, by the command's name. Commands that give documents have none.
-pub(crate) static SCHEMAS: &[(&str, fn() -> Schema)] = &[
+pub(crate) static SCHEMAS: &[(&str, MakeSchema)] = &[
     ("chart", chart::schema),
     ("list", list::schema),
     ("who", who::schema),
