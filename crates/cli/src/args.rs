@@ -11,10 +11,7 @@ use crate::command::{
 };
 use crate::output::{FORMATS, Format};
 
-/// Whose is this port, and why can't I have it? Charts this machine's network ports
-///
-/// Without a command it draws the chart: ranges, reservations, listeners with their owners, the room that is left,
-/// and what is wrong.
+/// Whose is this port, and why can't I have it? Without a command: the chart of this machine's ports
 #[derive(Debug, Parser)]
 #[command(
     name = "portolan",
@@ -97,6 +94,7 @@ fn namespace(text: &str) -> Result<Namespace, String> {
 
 /// What can be asked.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "a run of the program makes one")]
 pub(crate) enum Verb {
     Chart(chart::Chart),
     List(list::List),
@@ -133,49 +131,4 @@ impl Verb {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    use super::*;
-
-    /// The help of portolan and of every verb, each as `--help` prints it on a terminal of 100 columns.
-    fn helps() -> String {
-        let mut root = Portolan::command().term_width(100);
-        root.build();
-        let mut text = root.render_long_help().to_string();
-        for verb in root.get_subcommands_mut() {
-            let help = verb.render_long_help();
-            text.push_str(&format!("\n======== {}\n\n{help}", verb.get_name()));
-        }
-        // Lines that clap fills up with spaces would not survive an editor.
-        text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
-    }
-
-    #[test]
-    fn the_help_of_every_verb_is_known() {
-        insta::assert_snapshot!(helps(), @"");
-    }
-
-    #[test]
-    fn the_command_line_is_sound() {
-        Portolan::command().debug_assert();
-    }
-
-    #[test]
-    fn every_verb_that_reports_has_a_schema() {
-        let documents = ["schema", "completions", "man"];
-        for verb in Portolan::command().get_subcommands() {
-            let known = crate::command::SCHEMAS.iter().any(|(name, _)| *name == verb.get_name());
-            assert!(known || documents.contains(&verb.get_name()), "{} has no schema", verb.get_name());
-        }
-    }
-
-    #[test]
-    fn a_namespace_is_a_pid_or_a_name() {
-        assert_eq!(namespace("812"), Ok(Namespace::Of(812)));
-        assert_eq!(namespace("blue"), Ok(Namespace::Named("blue".into())));
-        for text in ["", "..", "a/b"] {
-            assert!(namespace(text).is_err(), "{text}");
-        }
-    }
-}
+mod tests;

@@ -67,9 +67,11 @@ pub(crate) fn one_line(error: &clap::Error) -> String {
         (None, Some((fault, tip))) => format!("{fault}; {tip}"),
         _ => line.to_owned(),
     };
-    // Where clap says nothing about what is right, the help does.
-    match error.kind() {
-        ErrorKind::ValueValidation | ErrorKind::InvalidValue => line,
+    // Where clap says nothing about what is right, the usage or the help does.
+    let usage = rendered.lines().find_map(|line| line.strip_prefix("Usage: "));
+    match (error.kind(), usage) {
+        (ErrorKind::ValueValidation | ErrorKind::InvalidValue, _) => line,
+        (ErrorKind::MissingRequiredArgument, Some(usage)) => format!("{line}; type: {usage}"),
         _ if line.contains("; ") => line,
         _ => format!("{line}; see: portolan --help"),
     }

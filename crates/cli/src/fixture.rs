@@ -80,36 +80,40 @@ fn add_sockets(snapshot: &mut Snapshot) {
     add(snapshot, bound, 2, &[3], Seen);
 }
 
+fn owners() -> Vec<Owner> {
+    let id = "3f2a9c01b7de".to_owned() + &"0".repeat(52);
+    let docker = Container { runtime: "docker".into(), id };
+    let nginx = Some("nginx.service");
+    vec![
+        owner(70, "nginx", "nginx: master process /usr/sbin/nginx", (0, "root"), nginx),
+        owner(71, "nginx", "nginx: worker process", (33, "www-data"), nginx),
+        owner(72, "nginx", "nginx: worker process", (33, "www-data"), nginx),
+        owner(
+            60,
+            "postgres",
+            "/usr/lib/postgresql/16/bin/postgres",
+            (105, "postgres"),
+            Some("postgresql.service"),
+        ),
+        owner(90, "ev\x1b]0;il\x07,\u{202e}x", "=evil \"quoted\"\n", (1000, "mallory"), None),
+        Owner { container: Some(docker), ..owner(80, "node", "node server.js", (1000, "node"), None) },
+    ]
+}
+
 /// The machine.
 pub(crate) fn machine() -> Rc<Snapshot> {
     let both = [Family::Ipv4, Family::Ipv6];
     let ranges = Transport::ALL.iter().flat_map(|transport| {
         both.map(|family| EphemeralRange { transport: *transport, family, range: range(32768, 60999) })
     });
-    let id = "3f2a9c01b7de".to_owned() + &"0".repeat(52);
-    let docker = Container { runtime: "docker".into(), id };
     let origin = |uid, unit: Option<&str>| Origin { uid, unit: unit.map(str::to_owned), ..Origin::default() };
-    let nginx = Some("nginx.service");
     let mut snapshot = Snapshot {
         taken_ms: TAKEN_MS,
         host: Host { name: "web1".into(), release: "6.18.0".into(), ..Host::default() },
-        owners: vec![
-            owner(70, "nginx", "nginx: master process /usr/sbin/nginx", (0, "root"), nginx),
-            owner(71, "nginx", "nginx: worker process", (33, "www-data"), nginx),
-            owner(72, "nginx", "nginx: worker process", (33, "www-data"), nginx),
-            owner(
-                60,
-                "postgres",
-                "/usr/lib/postgresql/16/bin/postgres",
-                (105, "postgres"),
-                Some("postgresql.service"),
-            ),
-            owner(90, "ev\x1b]0;il\x07,\u{202e}x", "=evil \"quoted\"\n", (1000, "mallory"), None),
-            Owner { container: Some(docker), ..owner(80, "node", "node server.js", (1000, "node"), None) },
-        ],
+        owners: owners(),
         origins: vec![
             Origin::default(),
-            origin(Some(33), nginx),
+            origin(Some(33), Some("nginx.service")),
             origin(Some(105), None),
             origin(Some(1000), None),
             origin(Some(101), Some("systemd-resolved.service")),

@@ -56,7 +56,8 @@ fn impossible_ports_are_refused() {
     for (port, hint) in
         [("0", "1"), ("70000", "65535"), ("80-20", "20-80"), ("-1", ""), ("http:", ""), ("", "")]
     {
-        refuses(&namespace, &["why", "--", port], hint);
+        // why asks about one port, so that the right order of a range is no help there.
+        refuses(&namespace, &["why", "--", port], hint.strip_prefix("20-").unwrap_or(hint));
         refuses(&namespace, &["who", "--", port], hint);
     }
     for (port, hint) in [("0", "1"), ("70000", "65535"), ("80-20", "20-80"), ("80,", "")] {

@@ -59,7 +59,7 @@ fn what_is_typed_wrong_gets_one_line_and_exit_code_2() {
         (&["explain", "no-such-rule-at-all"], "portolan explain"),
         (&["--from", "/nonexistent/snapshot.json"], "portolan snapshot --out FILE"),
         (&["lst"], "'list'"),
-        (&["why"], "portolan --help"),
+        (&["why"], "portolan why <TARGET>"),
         (&["schema", "lst"], "chart, list, who"),
         (&["man", "lst"], "portolan man list"),
     ] {

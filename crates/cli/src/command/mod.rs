@@ -41,11 +41,11 @@ pub(crate) trait Command {
     fn run(&self, session: &Session) -> Result<Output>;
 }
 
-/// Makes the JSON Schema of a report.
-type SchemaOf = fn() -> Schema;
+/// Makes a schema.
+type MakeSchema = fn() -> Schema;
 
 /// The JSON Schema of each command's report, by the command's name. Commands that give documents have none.
-pub(crate) static SCHEMAS: &[(&str, SchemaOf)] = &[
+pub(crate) static SCHEMAS: &[(&str, MakeSchema)] = &[
     ("chart", chart::schema),
     ("list", list::schema),
     ("who", who::schema),

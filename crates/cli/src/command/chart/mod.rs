@@ -224,6 +224,11 @@ mod tests {
         8080  tcp        http-alt    one address  10.0.0.5    ev\u{1b}]0;il\u{7},\u{202e}x (pid 90)
         9000  tcp        -           loopback     ::1         node (pid 80, docker 3f2a9c01b7de)
 
+          note      holder-hidden   Of 1 socket the holder could not be seen; 1 of them wait for peers.
+                      udp UNCONNECTED 0.0.0.0:53, held by a process of user id 101 in
+                      systemd-resolved.service that could not be seen
+          ways out  1  see them   sudo portolan
+
           not seen  owners: 1 socket's holder is not visible; run as root
         ");
     }

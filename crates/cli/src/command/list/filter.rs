@@ -5,13 +5,16 @@ use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use anyhow::Result;
 use clap::Args;
+use portolan_core::owner::{Origin, Owner};
 use portolan_core::port::{PortRange, PortSet};
 use portolan_core::snapshot::Snapshot;
 use portolan_core::socket::{Family, Socket, State, Transport};
 use portolan_host::SocketFilter;
 
 use crate::rows::has_peer;
+use crate::source::Session;
 use crate::text::{is_like, nearest};
 
 /// Which sockets are wanted; several values of one option are alternatives, several options all hold.
@@ -148,10 +151,24 @@ impl Filter {
         (!states.is_empty()).then_some(states)
     }
 
+    /// The ids of the users that are wanted. Names are this machine's, or with `--from` those that the file tells.
+    pub(super) fn uids(&self, session: &Session, snapshot: &Snapshot) -> Result<HashSet<u32>> {
+        let mut uids = HashSet::new();
+        for user in &self.user {
+            let named = |owner: &&Owner| owner.user.as_ref() == Some(user);
+            match user.parse().ok().or_else(|| snapshot.owners.iter().find(named)?.uid) {
+                Some(uid) => drop(uids.insert(uid)),
+                None if session.is_file() => {}
+                None => drop(uids.insert(session.uid_of(user)?)),
+            }
+        }
+        Ok(uids)
+    }
+
     /// The sockets that are wanted, by their index, in the snapshot's order.
-    pub(super) fn choose(&self, snapshot: &Snapshot) -> Vec<u32> {
+    pub(super) fn choose(&self, snapshot: &Snapshot, uids: &HashSet<u32>) -> Vec<u32> {
         let count = u32::try_from(snapshot.sockets.len()).unwrap_or(u32::MAX);
-        let chosen = Chosen::new(self, snapshot);
+        let chosen = Chosen::new(self, snapshot, uids);
         (0..count)
             .zip(&snapshot.sockets)
             .filter(|(_, socket)| chosen.has(socket))
@@ -173,23 +190,20 @@ struct Chosen<'a> {
 }
 
 impl<'a> Chosen<'a> {
-    fn new(filter: &'a Filter, snapshot: &'a Snapshot) -> Self {
+    fn new(filter: &'a Filter, snapshot: &'a Snapshot, uids: &HashSet<u32>) -> Self {
         let by_process = !filter.pid.is_empty() || !filter.name.is_empty();
         let by_origin = !filter.user.is_empty() || !filter.unit.is_empty();
-        let uids = filter.uids(snapshot);
         let owners = (by_process || by_origin).then(|| {
-            let wanted = |owner: &portolan_core::owner::Owner| {
+            let wanted = |owner: &Owner| {
                 (filter.pid.is_empty() || filter.pid.contains(&owner.pid))
                     && (filter.name.is_empty() || filter.name.iter().any(|name| is_like(&owner.name, name)))
-                    && (filter.user.is_empty()
-                        || owner.uid.is_some_and(|uid| uids.contains(&uid))
-                        || owner.user.as_ref().is_some_and(|user| filter.user.contains(user)))
+                    && (filter.user.is_empty() || owner.uid.is_some_and(|uid| uids.contains(&uid)))
                     && filter.has_unit(owner.unit.as_deref())
             };
             snapshot.owners.iter().map(wanted).collect()
         });
         let origins = (by_origin && !by_process).then(|| {
-            let wanted = |origin: &portolan_core::owner::Origin| {
+            let wanted = |origin: &Origin| {
                 (filter.user.is_empty() || origin.uid.is_some_and(|uid| uids.contains(&uid)))
                     && filter.has_unit(origin.unit.as_deref())
             };
@@ -228,19 +242,6 @@ impl<'a> Chosen<'a> {
 }
 
 impl Filter {
-    /// The ids of the users that are wanted: those typed as numbers, and those that the snapshot itself names.
-    fn uids(&self, snapshot: &Snapshot) -> HashSet<u32> {
-        let mut uids: HashSet<u32> = self.user.iter().filter_map(|user| user.parse().ok()).collect();
-        for owner in &snapshot.owners {
-            if let (Some(uid), Some(user)) = (owner.uid, &owner.user)
-                && self.user.contains(user)
-            {
-                uids.insert(uid);
-            }
-        }
-        uids
-    }
-
     fn has_unit(&self, unit: Option<&str>) -> bool {
         let like = |unit: &str, wanted: &str| {
             is_like(unit, wanted) || unit.strip_suffix(".service").is_some_and(|plain| is_like(plain, wanted))

@@ -24,6 +24,9 @@ use columns::{Columns, Field, SortKey};
 use filter::Filter;
 use group::Grouping;
 
+/// Where the help tells how sockets are shown.
+const SHOWN: &str = "How to show them";
+
 /// List sockets with their owners: filtered, sorted, or counted in groups
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -39,16 +42,16 @@ pub(crate) struct List {
     #[command(flatten)]
     filter: Filter,
     /// Leave owners out; much faster where there are many processes
-    #[arg(long, conflicts_with_all = ["pid", "name"])]
+    #[arg(long, help_heading = SHOWN, conflicts_with_all = ["pid", "name"])]
     no_owners: bool,
     /// Columns to show, in this order
-    #[arg(long, value_name = "COLUMN", value_delimiter = ',', value_enum)]
+    #[arg(long, help_heading = SHOWN, value_name = "COLUMN", value_delimiter = ',', value_enum)]
     columns: Vec<Field>,
     /// Sort by these columns, -COLUMN backwards [default: transport,family,local-port,local,remote]
-    #[arg(long, value_name = "COLUMN", value_delimiter = ',', allow_hyphen_values = true)]
+    #[arg(long, help_heading = SHOWN, value_name = "COLUMN", value_delimiter = ',', allow_hyphen_values = true)]
     sort: Vec<SortKey>,
     /// Count the sockets of each value instead of listing them
-    #[arg(long, value_name = "WHAT", value_enum, conflicts_with_all = ["columns", "sort"])]
+    #[arg(long, help_heading = SHOWN, value_name = "WHAT", value_enum, conflicts_with_all = ["columns", "sort"])]
     group_by: Option<Grouping>,
 }
 
@@ -104,13 +107,14 @@ impl Command for List {
         let owners = if self.no_owners { OwnerSearch::None } else { OwnerSearch::All };
         let sockets = Some(self.filter.for_kernel());
         let snapshot = session.see(Look { sockets, owners, ..Look::default() })?;
-        Ok(Output::Report(self.report(snapshot, session.services())))
+        let uids = self.filter.uids(session, &snapshot)?;
+        let order = self.filter.choose(&snapshot, &uids);
+        Ok(Output::Report(self.report(snapshot, session.services(), order)))
     }
 }
 
 impl List {
-    fn report(&self, snapshot: Rc<Snapshot>, services: Rc<Services>) -> Report {
-        let mut order = self.filter.choose(&snapshot);
+    fn report(&self, snapshot: Rc<Snapshot>, services: Rc<Services>, mut order: Vec<u32>) -> Report {
         let gaps = snapshot.gaps.clone();
         if let Some(grouping) = self.group_by {
             return group::report(grouping, &snapshot, &services, &order, gaps);

@@ -12,9 +12,17 @@ struct Line {
     list: List,
 }
 
+/// The report as if the snapshot came from a file.
+fn report(list: &List, snapshot: Rc<Snapshot>) -> Report {
+    let session = Session::new(Some("machine.json".into()), portolan_host::Namespace::Own);
+    let uids = list.filter.uids(&session, &snapshot).unwrap();
+    let order = list.filter.choose(&snapshot, &uids);
+    list.report(snapshot, services(), order)
+}
+
 fn list(words: &str) -> Report {
     let line = Line::try_parse_from(std::iter::once("list").chain(words.split_whitespace())).unwrap();
-    line.list.report(machine(), services())
+    report(&line.list, machine())
 }
 
 /// The local endpoints that a filter lets through.
@@ -246,7 +254,7 @@ fn a_table_of_more_than_one_chunk_is_the_same_as_of_one() {
     let row = snapshot.sockets[0];
     snapshot.sockets = vec![row; 300_000];
     let line = Line::try_parse_from(["list", "--columns", "local,owner"]).unwrap();
-    let text = written(&line.list.report(Rc::new(snapshot), services()), "table");
+    let text = written(&report(&line.list, Rc::new(snapshot)), "table");
     assert_eq!(
         text.lines().filter(|line| *line == "10.0.0.5:80  nginx (pid 71, nginx.service)").count(),
         300_000

@@ -1,0 +1,383 @@
+//! The command line: every page of help, and that each verb is whole.
+
+use clap::CommandFactory as _;
+
+use super::*;
+
+/// The help of portolan and of every verb, as `--help` prints it where the output is no terminal.
+fn helps() -> String {
+    let verbs: Vec<String> =
+        Portolan::command().get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
+    let mut text = String::new();
+    for verb in std::iter::once("").chain(verbs.iter().map(String::as_str)) {
+        let words = ["portolan", verb, "--help"].into_iter().filter(|word| !word.is_empty());
+        let help = Portolan::command().term_width(100).try_get_matches_from(words).unwrap_err();
+        text.push_str(&format!("======== {verb}\n\n{help}\n"));
+    }
+    // Lines that clap fills up with spaces would not survive an editor.
+    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "it is the help of every verb")]
+fn the_help_of_every_verb_is_known() {
+    insta::assert_snapshot!(helps(), @r#"
+    ========
+
+    Whose is this port, and why can't I have it? Without a command: the chart of this machine's ports
+
+    Usage: portolan [OPTIONS] [COMMAND]
+
+    Commands:
+      chart        Draw the chart: what portolan does without a command
+      list         List sockets with their owners: filtered, sorted, or counted in groups
+      who          Show who holds a port, and how far it is reachable
+      why          Say why a port does not bind, and what to do about it
+      explain      Explain a finding: what it means, how it comes about, what to do
+      snapshot     Keep everything there is to see in a file, for --from
+      schema       Print the JSON Schema of what a command gives with --json
+      completions  Print the script that completes portolan's words in a shell
+      man          Print a page of the manual, or write all of them to a directory
+
+    Options:
+      -h, --help     Print help
+      -V, --version  Print version
+
+    Options of every command:
+          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
+                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
+                              stderr)
+          --json              Short for --format json
+          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
+                              stdin)
+          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
+                              process
+          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
+                              auto] [possible values: auto, always, never]
+
+    Examples:
+      portolan                     the chart of this machine
+      portolan why 8080            why the port does not bind, and the ways out
+      portolan who 53/udp          who holds the port, and how far it is reachable
+      portolan list --listening    every listener with its owner
+
+    Exit codes: 0 fine; 1 not (why: does not bind; who: nobody); 2 could not tell, or typed wrong.
+
+    ======== chart
+
+    Draw the chart: what portolan does without a command
+
+    Usage: portolan chart [OPTIONS]
+
+    Options:
+      -h, --help  Print help
+
+    Options of every command:
+          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
+                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
+                              stderr)
+          --json              Short for --format json
+          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
+                              stdin)
+          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
+                              process
+          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
+                              auto] [possible values: auto, always, never]
+
+    Examples:
+      portolan
+      portolan --from before.json
+      portolan chart --json
+
+    ======== list
+
+    List sockets with their owners: filtered, sorted, or counted in groups
+
+    Usage: portolan list [OPTIONS]
+
+    Options:
+      -h, --help  Print help
+
+    Which sockets:
+      -p, --port <PORTS>           Local port or range: 80, 8000-8100, 80,443
+          --remote-port <PORTS>    Remote port or range
+          --state <STATE>          State: listen, established, time-wait …; ss's and netstat's names are
+                                   known too
+      -l, --listening              Only those that wait for peers: TCP listeners, UDP sockets without a
+                                   peer
+      -t, --transport <TRANSPORT>  tcp or udp
+          --family <FAMILY>        ipv4 or ipv6
+          --address <ADDRESS>      Local or remote address, or network: 10.0.0.5, 10.0.0.0/8, fd00::/8
+          --pid <PID>              Held by this process
+          --name <NAME>            Held by a process of this name; * stands for any characters
+          --user <USER>            Of this user, by name or id
+          --unit <UNIT>            Of this systemd unit; * stands for any characters
+
+    How to show them:
+          --no-owners         Leave owners out; much faster where there are many processes
+          --columns <COLUMN>  Columns to show, in this order [possible values: transport, family, state,
+                              local, local-address, local-port, remote, remote-address, remote-port,
+                              service, owner, owner-state, pid, name, command, user, unit, container,
+                              inode, uid, interface, receive-queue, send-queue, timer]
+          --sort <COLUMN>     Sort by these columns, -COLUMN backwards [default:
+                              transport,family,local-port,local,remote]
+          --group-by <WHAT>   Count the sockets of each value instead of listing them [possible values:
+                              state, transport, family, process, name, user, unit, container, port,
+                              local, remote, remote-port, service]
+
+    Options of every command:
+          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
+                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
+                              stderr)
+          --json              Short for --format json
+          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
+                              stdin)
+          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
+                              process
+          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
+                              auto] [possible values: auto, always, never]
+
+    Examples:
+      portolan list --listening
+      portolan list --port 80,443,8000-8100 --state established
+      portolan list --address 10.0.0.0/8 --name 'nginx*' --columns local,remote,pid
+      portolan list --group-by state
+      portolan list --no-owners --format csv > sockets.csv
+
+    The service is that of the local port, or of a connection's two ports the lower.
+
+    ======== who
+
+    Show who holds a port, and how far it is reachable
+
+    Usage: portolan who [OPTIONS] <PORT>...
+
+    Arguments:
+      <PORT>...  Port or range, of both transports or of one: 8080, 53/udp, 8000-8100
+
+    Options:
+          --first  Stop at the first holder found of each socket: quicker, and others may share it
+      -h, --help   Print help
+
+    Options of every command:
+          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
+                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
+                              stderr)
+          --json              Short for --format json
+          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
+                              stdin)
+          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
+                              process
+          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
+                              auto] [possible values: auto, always, never]
+
+    Examples:
+      portolan who 8080
+      portolan who 53/udp 80 443
+      portolan who 8000-8100/tcp
+
+    Exit code 1 when nobody holds a port that was asked for.
+
+    ======== why
+
+    Say why a port does not bind, and what to do about it
+
+    Usage: portolan why [OPTIONS] <TARGET>...
+
+    Arguments:
+      <TARGET>...  [ADDRESS:]PORT[/udp], or the error message that a program gave, as it is
+
+    Options:
+          --user <USER>  Ask for this user, by name or id
+      -h, --help         Print help
+
+    Options of every command:
+          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
+                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
+                              stderr)
+          --json              Short for --format json
+          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
+                              stdin)
+          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
+                              process
+          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
+                              auto] [possible values: auto, always, never]
+
+    Examples:
+      portolan why 8080
+      portolan why 127.0.0.1:53/udp
+      portolan why 80 --user www-data
+      portolan why "listen tcp 0.0.0.0:8080: bind: address already in use"
+
+    Nothing is disturbed: the port is bound for a moment and let go, and where even that could take
+    something from a
+    running service the socket table answers.
+    Exit codes: 0 it binds; 1 it does not; 2 could not tell.
+
+    ======== explain
+
+    Explain a finding: what it means, how it comes about, what to do
+
+    Usage: portolan explain [OPTIONS] [RULE]
+
+    Arguments:
+      [RULE]  The rule's name, as findings show it; without it all are listed
+
+    Options:
+      -h, --help  Print help
+
+    Options of every command:
+          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
+                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
+                              stderr)
+          --json              Short for --format json
+          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
+                              stdin)
+          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
+                              process
+          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
+                              auto] [possible values: auto, always, never]
+
+    Examples:
+      portolan explain                      every rule in a line
+      portolan explain held-by-process
+
+    ======== snapshot
+
+    Keep everything there is to see in a file, for --from
+
+    Usage: portolan snapshot [OPTIONS] --out <FILE>
+
+    Options:
+      -o, --out <FILE>  The file to write; - writes to stdout
+          --force       Replace the file if it is there already
+      -h, --help        Print help
+
+    Options of every command:
+          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
+                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
+                              stderr)
+          --json              Short for --format json
+          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
+                              stdin)
+          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
+                              process
+          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
+                              auto] [possible values: auto, always, never]
+
+    Examples:
+      portolan snapshot --out before.json
+      portolan why 8080 --from before.json
+
+    The file holds process names and command lines: look through it before you give it away.
+
+    ======== schema
+
+    Print the JSON Schema of what a command gives with --json
+
+    Usage: portolan schema [OPTIONS] [COMMAND]
+
+    Arguments:
+      [COMMAND]  The command; without it all, in one object by their names
+
+    Options:
+      -h, --help  Print help
+
+    Options of every command:
+          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
+                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
+                              stderr)
+          --json              Short for --format json
+          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
+                              stdin)
+          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
+                              process
+          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
+                              auto] [possible values: auto, always, never]
+
+    Examples:
+      portolan schema list
+      portolan schema              those of all commands in one object
+
+    ======== completions
+
+    Print the script that completes portolan's words in a shell
+
+    Usage: portolan completions [OPTIONS] <SHELL>
+
+    Arguments:
+      <SHELL>  The shell [possible values: bash, elvish, fish, powershell, zsh]
+
+    Options:
+      -h, --help  Print help
+
+    Options of every command:
+          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
+                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
+                              stderr)
+          --json              Short for --format json
+          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
+                              stdin)
+          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
+                              process
+          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
+                              auto] [possible values: auto, always, never]
+
+    Examples:
+      portolan completions bash > /etc/bash_completion.d/portolan
+      portolan completions zsh > ~/.zfunc/_portolan
+      portolan completions fish > ~/.config/fish/completions/portolan.fish
+
+    ======== man
+
+    Print a page of the manual, or write all of them to a directory
+
+    Usage: portolan man [OPTIONS] [COMMAND]
+
+    Arguments:
+      [COMMAND]  Whose page; without it portolan's own
+
+    Options:
+          --out <DIRECTORY>  Write every page to this directory
+      -h, --help             Print help
+
+    Options of every command:
+          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
+                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
+                              stderr)
+          --json              Short for --format json
+          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
+                              stdin)
+          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
+                              process
+          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
+                              auto] [possible values: auto, always, never]
+
+    Examples:
+      portolan man why | man -l -
+      portolan man --out /usr/local/share/man/man1
+    "#);
+}
+
+#[test]
+fn the_command_line_is_sound() {
+    Portolan::command().debug_assert();
+}
+
+#[test]
+fn every_verb_that_reports_has_a_schema() {
+    let documents = ["schema", "completions", "man"];
+    for verb in Portolan::command().get_subcommands() {
+        let known = crate::command::SCHEMAS.iter().any(|(name, _)| *name == verb.get_name());
+        assert!(known || documents.contains(&verb.get_name()), "{} has no schema", verb.get_name());
+    }
+}
+
+#[test]
+fn a_namespace_is_a_pid_or_a_name() {
+    assert_eq!(namespace("812"), Ok(Namespace::Of(812)));
+    assert_eq!(namespace("blue"), Ok(Namespace::Named("blue".into())));
+    for text in ["", "..", "a/b"] {
+        assert!(namespace(text).is_err(), "{text}");
+    }
+}
