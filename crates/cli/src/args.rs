@@ -94,7 +94,6 @@ fn namespace(text: &str) -> Result<Namespace, String> {
 
 /// What can be asked.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "a run of the program makes one")]
 pub(crate) enum Verb {
     Chart(chart::Chart),
     List(list::List),
