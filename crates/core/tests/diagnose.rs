@@ -209,7 +209,8 @@ fn the_verdict_is_that_of_the_plain_trials_which_were_made() {
 fn a_holder_is_named_with_its_unit_its_age_and_the_command_that_stops_it() {
     let mut host = host();
     let unit = Some("nginx.service".to_owned());
-    let nginx = Owner { unit, command: Some("nginx: master process".into()), ..owner(812, "nginx") };
+    let command = Some("nginx: master process".to_owned());
+    let nginx = Owner { unit, command, user: Some("root".into()), uid: Some(0), ..owner(812, "nginx") };
     let workers = [813, 814].map(|pid| Owner { parent: 812, ..owner(pid, "nginx") });
     let all = [vec![nginx], workers.to_vec()].concat();
     host.held(State::Listen, "0.0.0.0:8080", &all);
@@ -221,14 +222,15 @@ fn a_holder_is_named_with_its_unit_its_age_and_the_command_that_stops_it() {
         "8080/tcp is held by nginx (pid 812, nginx.service) and 2 more processes, running for 3 days."
     );
     assert_eq!(
-        findings[0].evidence[..3],
+        findings[0].evidence[..4],
         [
             "tcp LISTEN 0.0.0.0:8080, held by nginx (pid 812, nginx.service) and 2 more processes",
             "tcp LISTEN [::]:8080, held by nginx (pid 812, nginx.service) and 2 more processes",
-            "its command: nginx: master process",
+            "pid 812 runs as root (0), command: nginx: master process",
+            "shared with nginx (pid 813) and nginx (pid 814)",
         ]
     );
-    assert_eq!(commands(&findings[0]), ["systemctl stop nginx.service"]);
+    assert_eq!(commands(&findings[0]), ["systemctl stop nginx.service", "kill 812"]);
 }
 
 #[test]
@@ -333,7 +335,7 @@ fn a_holder_that_was_not_seen_is_hidden_and_never_nobody() {
     host.origins.push(Origin { uid: Some(33), unit: Some("nginx.service".into()), ..Origin::default() });
     host.socket(Transport::Tcp, State::Listen, "0.0.0.0:8080", "0.0.0.0:0").origin = 1;
     let findings = ask(&host, "8080", REFUSED);
-    assert_eq!(rules(&findings), [("holder-hidden", Error)]);
+    assert_eq!(rules(&findings), [("holder-hidden", Error), ("reuseport-of-other-user", Note)]);
     assert_eq!(
         findings[0].summary,
         "8080/tcp is held by a process of user id 33 in nginx.service that could not be seen."
@@ -375,7 +377,7 @@ fn a_socket_unit_is_stopped_as_a_unit_and_pid_1_never_killed() {
     host.held(State::Listen, "0.0.0.0:8080", &[init, service]);
     let findings = ask(&host, "8080", REFUSED);
     assert_eq!(rules(&findings), [("held-by-process", Error), ("socket-unit", Error)]);
-    assert_eq!(commands(&findings[0]), ["systemctl stop web.service"]);
+    assert_eq!(commands(&findings[0]), ["systemctl stop web.service", "kill 50"]);
 }
 
 #[test]

@@ -347,6 +347,21 @@ fn trials_during(transport: Transport, service: SocketAddr, mut exchange: impl F
 }
 
 #[test]
+fn a_held_udp_port_is_never_tried_with_reuseaddr() {
+    let _alone = alone();
+    Namespace::new().run(|| {
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let holder = Make { address, v6_only: false, reuse: true };
+        let _server = bound(Transport::Udp, holder, 20_001);
+        let sockets = vec![row(State::Unconnected, Transport::Udp, holder, 20_001)];
+        let seen = Snapshot { sockets, ..Snapshot::default() };
+        let trials = trial(&Where::Own, &question(Transport::Udp, 20_001, Some(address)), &seen).unwrap();
+        assert_eq!(outcomes(&trials), ["127.0.0.1:20001 bind EADDRINUSE", "127.0.0.1:20001 not tried"]);
+        assert_eq!([trials[0].inferred, trials[1].inferred], [false, true]);
+    });
+}
+
+#[test]
 fn a_trial_takes_no_datagram_of_a_running_server() {
     let _alone = alone();
     Namespace::new().run(|| {
