@@ -84,25 +84,24 @@ pub fn reuse_passes(trials: &[Trial]) -> bool {
         && plain.all(|trial| word(trials, trial.address.ip(), Reuse::ReuseAddress) == Word::Binds)
 }
 
-/// The sockets in the way of a plain bind, in the order of the table; none where the kernel binds.
+/// The sockets in the way of a plain bind, in the order of the table; none where the kernel binds. A socket of which
+/// the table cannot tell counts only where the kernel says "in use" and nothing else explains it.
 pub fn obstacles<'a>(case: &Case<'a>) -> Vec<Obstacle<'a>> {
     let Some(question) = case.question else { return Vec::new() };
     let neighbours = neighbours(case.snapshot, question);
-    let mut found: Vec<&Socket> = Vec::new();
-    for bind in unbound(case, question) {
-        let told = |wanted: Answer| {
-            neighbours.iter().copied().filter(move |s| bind.beside(s, Reuse::Plain) == wanted).collect()
-        };
-        let mut certain: Vec<&Socket> = told(Answer::Blocked);
-        if certain.is_empty() && word(case.trials, bind.address, Reuse::Plain).is_in_use() {
-            certain = told(Answer::Depends);
-        }
-        found.extend(certain);
-    }
     let listeners: Vec<&Socket> = neighbours.iter().copied().filter(|socket| socket.is_listening()).collect();
+    let causes: Vec<(Bind, Answer)> = unbound(case, question)
+        .into_iter()
+        .map(|bind| {
+            let certain = neighbours.iter().any(|s| bind.beside(s, Reuse::Plain) == Answer::Blocked);
+            let in_use = word(case.trials, bind.address, Reuse::Plain).is_in_use();
+            (bind, if certain || !in_use { Answer::Blocked } else { Answer::Depends })
+        })
+        .collect();
+    let in_the_way = |s: &&Socket| causes.iter().any(|(bind, told)| bind.beside(s, Reuse::Plain) == *told);
     neighbours
-        .iter()
-        .filter(|socket| found.iter().any(|other| std::ptr::eq(*other, **socket)))
+        .into_iter()
+        .filter(in_the_way)
         .map(|socket| Obstacle { socket, role: role(socket, &listeners, case.snapshot) })
         .collect()
 }
@@ -167,8 +166,14 @@ pub fn asker(snapshot: &Snapshot, question: &Question) -> Option<u32> {
     question.uid.or(snapshot.host.uid)
 }
 
-/// Whether a port is kept out of automatic choice for a family.
-pub fn is_reserved(snapshot: &Snapshot, transport: Transport, family: Family, port: u16) -> bool {
-    let administered = |kind| kind == ReservationKind::Administered;
-    snapshot.reservations_of(transport, family, port).any(|reservation| administered(reservation.kind))
+/// Whether a port is set aside in that way, for one of these families.
+pub fn is_reserved(
+    snapshot: &Snapshot,
+    transport: Transport,
+    families: &[Family],
+    port: u16,
+    kind: ReservationKind,
+) -> bool {
+    let kept = |family: &Family| snapshot.reservations_of(transport, *family, port).any(|r| r.kind == kind);
+    families.iter().any(kept)
 }

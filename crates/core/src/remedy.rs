@@ -61,13 +61,15 @@ pub fn release(snapshot: &Snapshot, question: &Question, sockets: &[&Socket]) ->
     let mut remedies: Vec<Remedy> = Vec::new();
     for socket in sockets {
         let owners = snapshot.owners_of(socket);
-        let remedy = match wording::lead(&owners) {
-            _ if behind_proxy(snapshot, socket) => stop_published(socket.local_port),
+        let ways = match wording::lead(&owners) {
+            _ if behind_proxy(snapshot, socket) => vec![stop_published(socket.local_port)],
             Some(owner) => stop(snapshot, socket, owner),
-            None => see(snapshot, question),
+            None => vec![see(snapshot, question)],
         };
-        if !remedies.contains(&remedy) {
-            remedies.push(remedy);
+        for way in ways {
+            if !remedies.contains(&way) {
+                remedies.push(way);
+            }
         }
     }
     remedies
@@ -90,32 +92,40 @@ pub fn stop_published(port: u16) -> Remedy {
     )
 }
 
-fn stop(snapshot: &Snapshot, socket: &Socket, owner: &Owner) -> Remedy {
+fn stop(snapshot: &Snapshot, socket: &Socket, owner: &Owner) -> Vec<Remedy> {
     if let Some(remedy) = owner.container.as_ref().and_then(|inside| stop_container(snapshot, inside)) {
-        return remedy;
-    }
-    let origin = snapshot.origin_of(socket);
-    let of_user =
-        origin.and_then(|origin| origin.cgroup.as_ref()).is_some_and(|path| path.contains("/user@"));
-    let unit = owner.unit.as_deref().filter(|unit| unit.ends_with(".service") && !unit.starts_with("user@"));
-    if let Some(unit) = unit.and_then(name_quoted) {
-        let command = if of_user {
-            format!("systemctl --user stop {unit}")
-        } else {
-            as_root(snapshot, format!("systemctl stop {unit}"))
-        };
-        return Remedy::command(format!("stop the service of {}", wording::process(owner)), command);
+        return vec![remedy];
     }
     if owner.pid <= 1 {
-        return Remedy::advice(format!(
-            "{} is the first process: stop what it serves",
-            wording::process(owner)
-        ));
+        let name = wording::process(owner);
+        return vec![Remedy::advice(format!("{name} is the first process: stop what it serves"))];
     }
     let kill = format!("kill {}", owner.pid);
     let own = owner.uid.is_some() && owner.uid == snapshot.host.uid;
-    let command = if own { kill } else { as_root(snapshot, kill) };
-    Remedy::command(format!("end {}", wording::process(owner)), command)
+    let kill = if own { kill } else { as_root(snapshot, kill) };
+    let Some(stop) = stop_service(snapshot, socket, owner) else {
+        return vec![Remedy::command(format!("end {}", wording::process(owner)), kill)];
+    };
+    vec![
+        Remedy::command(format!("stop the service of {}", wording::process(owner)), stop),
+        Remedy::command("end the process alone; systemd may start it again", kill),
+    ]
+}
+
+/// The command that stops a process' systemd service; none for a session or a scope, which hold more than it.
+fn stop_service(snapshot: &Snapshot, socket: &Socket, owner: &Owner) -> Option<String> {
+    let unit = owner.unit.as_deref()?;
+    if !unit.ends_with(".service") || unit.starts_with("user@") {
+        return None;
+    }
+    let unit = name_quoted(unit)?;
+    let cgroup = snapshot.origin_of(socket).and_then(|origin| origin.cgroup.as_deref());
+    let of_a_user = cgroup.is_some_and(|path| path.contains("/user@"));
+    Some(if of_a_user {
+        format!("systemctl --user stop {unit}")
+    } else {
+        as_root(snapshot, format!("systemctl stop {unit}"))
+    })
 }
 
 fn stop_container(snapshot: &Snapshot, container: &Container) -> Option<Remedy> {

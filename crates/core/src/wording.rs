@@ -46,6 +46,19 @@ pub fn process(owner: &Owner) -> String {
     format!("{} ({})", owner.name, inside.join(", "))
 }
 
+/// `pid 812 runs as www-data (33), command: nginx: master process`; as far as known.
+pub fn user_and_command(owner: &Owner) -> Option<String> {
+    let user = match (&owner.user, owner.uid) {
+        (Some(name), Some(uid)) => Some(format!("runs as {name} ({uid})")),
+        (Some(name), None) => Some(format!("runs as {name}")),
+        (None, Some(uid)) => Some(format!("runs as user id {uid}")),
+        (None, None) => None,
+    };
+    let command = owner.command.as_ref().map(|command| format!("command: {}", shortened(command)));
+    let known: Vec<String> = user.into_iter().chain(command).collect();
+    (!known.is_empty()).then(|| format!("pid {} {}", owner.pid, known.join(", ")))
+}
+
 /// How long a process has been running, as `, running for 3 days`; nothing where its start is not known.
 pub fn running(owner: &Owner, snapshot: &Snapshot) -> String {
     let age = owner.started_ms.and_then(|started| snapshot.taken_ms.checked_sub(started));

@@ -4,6 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -323,25 +324,40 @@ fn beside_a_udp_socket_only_its_own_reuseaddr_is_left_open() {
     assert!(yes > 0 && no > 0, "{yes} {no}");
 }
 
-/// Two hundred trials of every kind beside a service, while `traffic` runs in another thread.
-fn trials_during(transport: Transport, service: SocketAddr, traffic: impl FnOnce() + Send) {
+/// At least two hundred trials of every kind beside a service, and at least a thousand exchanges with it meanwhile.
+fn trials_during(transport: Transport, service: SocketAddr, mut exchange: impl FnMut(u32) + Send) {
     let holder = Make { address: service.ip(), v6_only: false, reuse: true };
     let state = if transport == Transport::Tcp { State::Listen } else { State::Unconnected };
     let sockets = vec![row(state, transport, holder, service.port())];
     let seen = Snapshot { sockets, ..Snapshot::default() };
     let other = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+    let (trials, exchanges) = (AtomicU32::new(0), AtomicU32::new(0));
     std::thread::scope(|scope| {
-        let (start, started) = std::sync::mpsc::channel();
-        let running = scope.spawn(move || {
-            start.send(()).unwrap();
-            traffic();
+        let running = scope.spawn(|| {
+            while exchanges.load(Relaxed) < 1000 || trials.load(Relaxed) < 200 {
+                exchange(exchanges.fetch_add(1, Relaxed));
+            }
         });
-        started.recv().unwrap();
-        for round in 0..200 {
-            let address = [None, Some(service.ip()), Some(other)][round % 3];
+        while !running.is_finished() {
+            let address = [None, Some(service.ip()), Some(other)][trials.fetch_add(1, Relaxed) as usize % 3];
             trial(&Where::Own, &question(transport, service.port(), address), &seen).unwrap();
         }
         running.join().unwrap();
+    });
+}
+
+#[test]
+fn a_held_udp_port_is_never_tried_with_reuseaddr() {
+    let _alone = alone();
+    Namespace::new().run(|| {
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let holder = Make { address, v6_only: false, reuse: true };
+        let _server = bound(Transport::Udp, holder, 20_001);
+        let sockets = vec![row(State::Unconnected, Transport::Udp, holder, 20_001)];
+        let seen = Snapshot { sockets, ..Snapshot::default() };
+        let trials = trial(&Where::Own, &question(Transport::Udp, 20_001, Some(address)), &seen).unwrap();
+        assert_eq!(outcomes(&trials), ["127.0.0.1:20001 bind EADDRINUSE", "127.0.0.1:20001 not tried"]);
+        assert_eq!([trials[0].inferred, trials[1].inferred], [false, true]);
     });
 }
 
@@ -356,13 +372,11 @@ fn a_trial_takes_no_datagram_of_a_running_server() {
         ));
         server.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-        trials_during(Transport::Udp, server.local_addr().unwrap(), || {
-            for number in 0..1000_u32 {
-                client.send_to(&number.to_be_bytes(), server.local_addr().unwrap()).unwrap();
-                let mut bytes = [0; 4];
-                assert_eq!(server.recv(&mut bytes).expect("each datagram comes to the server"), 4);
-                assert_eq!(u32::from_be_bytes(bytes), number);
-            }
+        trials_during(Transport::Udp, server.local_addr().unwrap(), |number| {
+            client.send_to(&number.to_be_bytes(), server.local_addr().unwrap()).unwrap();
+            let mut bytes = [0; 4];
+            assert_eq!(server.recv(&mut bytes).expect("each datagram comes to the server"), 4);
+            assert_eq!(u32::from_be_bytes(bytes), number);
         });
     });
 }
@@ -376,15 +390,13 @@ fn a_trial_resets_no_connection_of_a_running_listener() {
         listen(&socket, 64).unwrap();
         let listener = TcpListener::from(socket);
         let address = listener.local_addr().unwrap();
-        trials_during(Transport::Tcp, address, || {
-            for number in 0..1000_u32 {
-                let mut client = TcpStream::connect(address).expect("each connection is taken");
-                let mut server = listener.accept().unwrap().0;
-                client.write_all(&number.to_be_bytes()).unwrap();
-                let mut bytes = [0; 4];
-                server.read_exact(&mut bytes).expect("no connection is reset");
-                assert_eq!(u32::from_be_bytes(bytes), number);
-            }
+        trials_during(Transport::Tcp, address, |number| {
+            let mut client = TcpStream::connect(address).expect("each connection is taken");
+            let mut server = listener.accept().unwrap().0;
+            client.write_all(&number.to_be_bytes()).unwrap();
+            let mut bytes = [0; 4];
+            server.read_exact(&mut bytes).expect("no connection is reset");
+            assert_eq!(u32::from_be_bytes(bytes), number);
         });
     });
 }

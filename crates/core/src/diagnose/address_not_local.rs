@@ -48,7 +48,8 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
             format!("{address} is a link-local address, and no interface of this host has it.")
         }
         Some((_, "socket", "EAFNOSUPPORT" | "WSAEAFNOSUPPORT", _)) => {
-            format!("{address} cannot be bound: this host has no {}.", Family::of(address))
+            let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+            format!("{address} cannot be bound: this host has no {family}.")
         }
         None if case.trials.is_empty() && by_the_table(snapshot, address) => {
             format!("{address} is not among the addresses of this host.")

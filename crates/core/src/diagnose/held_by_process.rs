@@ -71,14 +71,30 @@ fn finding(case: &Case<'_>, question: &Question, lead: &Owner, sockets: &[&Socke
         wording::process(lead),
         wording::running(lead, snapshot)
     );
-    let command = lead.command.iter().map(|command| format!("its command: {}", wording::shortened(command)));
     Finding::new(&RULE, Severity::Error, summary)
         .with_evidence(wording::sockets(sockets, snapshot))
-        .with_evidence(command)
+        .with_evidence(processes(snapshot, lead, sockets))
         .with_evidence(connections(case))
         .with_evidence(wording::trials(case.trials))
         .with_remedies(other_address(snapshot, question, sockets))
         .with_remedies(remedy::release(snapshot, question, sockets))
+}
+
+/// The process with its user and command, and those that have the same sockets, at most twenty by name.
+fn processes(snapshot: &Snapshot, lead: &Owner, sockets: &[&Socket]) -> Vec<String> {
+    let mut others: Vec<&Owner> = sockets.iter().flat_map(|socket| snapshot.owners_of(socket)).collect();
+    others.retain(|owner| owner.pid != lead.pid);
+    others.sort_unstable_by_key(|owner| owner.pid);
+    others.dedup_by_key(|owner| owner.pid);
+    let mut lines: Vec<String> = wording::user_and_command(lead).into_iter().collect();
+    if !others.is_empty() {
+        let mut names: Vec<String> = others.iter().take(20).map(|owner| wording::process(owner)).collect();
+        if others.len() > 20 {
+            names.push(format!("{} more", others.len() - 20));
+        }
+        lines.push(format!("shared with {}", wording::listed(&names)));
+    }
+    lines
 }
 
 /// The connections that will outlive the listener for a while.

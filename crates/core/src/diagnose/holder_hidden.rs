@@ -94,7 +94,7 @@ fn whole_host(snapshot: &Snapshot) -> Vec<Finding> {
     let listening: Vec<&Socket> =
         snapshot.sockets.iter().filter(hidden).filter(|s| s.is_listening()).collect();
     let summary = format!(
-        "Of {} the holder could not be seen; {} of them wait for peers.",
+        "The holder of {} could not be seen, {} of them listening.",
         wording::counted(count, "socket"),
         listening.len()
     );

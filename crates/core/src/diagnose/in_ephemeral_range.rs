@@ -3,6 +3,7 @@
 use super::{Case, Finding, Question, Rule, Severity};
 use crate::cause::is_reserved;
 use crate::port::{PortRange, PortSet};
+use crate::range::ReservationKind;
 use crate::snapshot::Snapshot;
 use crate::socket::{Socket, State, Transport};
 use crate::{remedy, wording};
@@ -25,6 +26,8 @@ since a write replaces the whole list; it lasts until the next restart, and the 
 /etc/sysctl.d makes it last.
 ";
 
+const ADMINISTERED: ReservationKind = ReservationKind::Administered;
+
 fn check(case: &Case<'_>) -> Vec<Finding> {
     match case.question {
         Some(question) => asked(case.snapshot, question).into_iter().collect(),
@@ -37,7 +40,7 @@ fn asked(snapshot: &Snapshot, question: &Question) -> Option<Finding> {
     let exposed = |family: &&crate::socket::Family| {
         let range = snapshot.range_of(question.transport, **family);
         range.is_some_and(|range| range.range.contains(port.number()))
-            && !is_reserved(snapshot, question.transport, **family, port.number())
+            && !is_reserved(snapshot, question.transport, &[**family], port.number(), ADMINISTERED)
     };
     let family = question.families().iter().find(exposed)?;
     let range = snapshot.range_of(question.transport, *family)?.range;
@@ -60,7 +63,7 @@ fn whole_host(snapshot: &Snapshot) -> Option<Finding> {
             && snapshot
                 .range_of(socket.transport, socket.family)
                 .is_some_and(|range| range.range.contains(socket.local_port))
-            && !is_reserved(snapshot, socket.transport, socket.family, socket.local_port)
+            && !is_reserved(snapshot, socket.transport, &[socket.family], socket.local_port, ADMINISTERED)
     };
     let mut listeners: Vec<&Socket> = snapshot.sockets.iter().filter(exposed).collect();
     listeners.sort_by_key(|socket| socket.local_port);
@@ -69,12 +72,12 @@ fn whole_host(snapshot: &Snapshot) -> Option<Finding> {
     listeners.iter().for_each(|socket| ports.insert(socket.local_port));
     let list: Vec<String> = ports.ranges().iter().take(5).map(ToString::to_string).collect();
     let more = if ports.ranges().len() > 5 { " and more" } else { "" };
+    let (subject, verb) = match ports.len() {
+        1 => ("A listener's port lies".to_owned(), "is"),
+        count => (format!("{count} ports of listeners lie"), "are"),
+    };
     let summary = format!(
-        "{} inside the ephemeral range {range} and not reserved: {}{more}.",
-        match ports.len() {
-            1 => "A listener's port lies".to_owned(),
-            n => format!("{n} ports of listeners lie"),
-        },
+        "{subject} inside the ephemeral range {range} and {verb} not reserved: {}{more}.",
         list.join(", ")
     );
     Some(

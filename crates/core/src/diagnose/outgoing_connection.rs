@@ -3,6 +3,7 @@
 use super::{Case, Finding, Remedy, Rule, Severity};
 use crate::cause::{self, Role, in_the_way};
 use crate::port::{PortRange, PortSet};
+use crate::range::ReservationKind;
 use crate::{remedy, wording};
 
 pub(super) const RULE: Rule =
@@ -35,7 +36,9 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
         "An outgoing connection of {who} uses {port}/{} as its local port{more}.",
         question.transport
     );
-    let reserved = cause::is_reserved(case.snapshot, question.transport, first.family, port.number());
+    let kind = ReservationKind::Administered;
+    let reserved =
+        cause::is_reserved(case.snapshot, question.transport, &[first.family], port.number(), kind);
     let set = PortSet::from(PortRange::single(port));
     let reserve =
         (!reserved && !case.snapshot.ranges.is_empty()).then(|| remedy::reserve(case.snapshot, &set));

@@ -57,7 +57,7 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
     if !(refused || by_the_table) {
         return Vec::new();
     }
-    let summary = format!("No port is left in {} for {}.", usage.range, wording::target(question));
+    let summary = format!("No port of {} is left for {}.", usage.range, question.transport);
     let mut finding = Finding::new(&RULE, Severity::Error, summary)
         .with_evidence(lines(&usage))
         .with_evidence(wording::trials(case.trials))

@@ -2,6 +2,7 @@
 
 use super::{Case, Finding, Remedy, Rule, Severity};
 use crate::cause;
+use crate::range::ReservationKind;
 use crate::{remedy, wording};
 
 pub(super) const RULE: Rule =
@@ -30,6 +31,14 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
     let unknown = case.snapshot.settings.unprivileged_port_start.is_none();
     let privilege = start.is_some() && !cause::may_bind_privileged(case.snapshot, question);
     if name == "EACCES" && (privilege || unknown) {
+        return Vec::new();
+    }
+    let families = question.families();
+    let kept = |port: crate::port::Port| {
+        let kind = ReservationKind::System;
+        cause::is_reserved(case.snapshot, question.transport, families, port.number(), kind)
+    };
+    if question.port.is_some_and(kept) {
         return Vec::new();
     }
     let summary = format!(

@@ -1,0 +1,669 @@
+//! Every rule on values: hosts built by hand, what is asked of them, what the kernel said, and what comes of it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use portolan_core::diagnose::Severity::{Error, Note, Warning};
+use portolan_core::diagnose::{
+    Case, Finding, Outcome, Question, RULES, Reuse, Severity, Trial, diagnose, refusal, verdict,
+};
+use portolan_core::owner::{Container, Holder, Origin, Owner};
+use portolan_core::port::{Port, PortRange};
+use portolan_core::range::{Carrier, CarrierKind, EphemeralRange, Reservation, ReservationKind};
+use portolan_core::snapshot::{Gap, GapReason, LocalAddress, Snapshot};
+use portolan_core::socket::{Family, OwnerState, Socket, SocketOptions, State, Transport};
+
+const NOW: u64 = 1_800_000_000_000;
+const DAY: u64 = 86_400_000;
+const V6_ONLY: SocketOptions = SocketOptions(SocketOptions::KNOWN | SocketOptions::V6_ONLY);
+
+/// A host with the usual settings, looked at by root.
+fn host() -> Snapshot {
+    let mut host = Snapshot { taken_ms: NOW, ..Snapshot::default() };
+    host.host.uid = Some(0);
+    host.host.privileged = true;
+    host.host.may_bind_privileged = true;
+    host.settings.unprivileged_port_start = Some(1024);
+    host.settings.ipv4_nonlocal_bind = Some(false);
+    host.settings.ipv6_nonlocal_bind = Some(false);
+    for transport in Transport::ALL {
+        for family in Family::ALL {
+            let range = PortRange::new(32768, 60999).unwrap();
+            host.ranges.push(EphemeralRange { transport, family, range });
+        }
+    }
+    for (address, prefix, interface) in [("127.0.0.1", 8, "lo"), ("10.0.0.5", 24, "eth0"), ("::1", 128, "lo")]
+    {
+        let address = address.parse().unwrap();
+        host.addresses.push(LocalAddress { address, prefix, interface: interface.into() });
+    }
+    host.origins.push(Origin::default());
+    host
+}
+
+/// The same, looked at by an ordinary user.
+fn host_of_user() -> Snapshot {
+    let mut host = host();
+    host.host.uid = Some(1000);
+    host.host.privileged = false;
+    host.host.may_bind_privileged = false;
+    host
+}
+
+fn owner(pid: u32, name: &str) -> Owner {
+    Owner { pid, parent: 1, name: name.into(), started_ms: Some(NOW - 3 * DAY), ..Owner::default() }
+}
+
+fn reservation(range: &str, kind: ReservationKind) -> Reservation {
+    Reservation { range: range.parse().unwrap(), transport: None, family: None, kind, by: None }
+}
+
+trait Build {
+    fn socket(&mut self, transport: Transport, state: State, local: &str, remote: &str) -> &mut Socket;
+    fn held(&mut self, state: State, local: &str, owners: &[Owner]) -> &mut Socket;
+    fn connected(&mut self, local: &str, remote: &str, owner: Owner);
+    fn give(&mut self, owners: &[Owner]) -> &mut Socket;
+}
+
+impl Build for Snapshot {
+    /// A socket whose owner nobody saw.
+    fn socket(&mut self, transport: Transport, state: State, local: &str, remote: &str) -> &mut Socket {
+        let mut socket = Socket::new(transport, state, local.parse().unwrap(), remote.parse().unwrap());
+        socket.owner_state = if state == State::TimeWait { OwnerState::Nobody } else { OwnerState::Hidden };
+        self.sockets.push(socket);
+        self.sockets.last_mut().unwrap()
+    }
+
+    /// A TCP socket without a peer (UDP where the state says so), held by these processes.
+    fn held(&mut self, state: State, local: &str, owners: &[Owner]) -> &mut Socket {
+        let transport = if state == State::Unconnected { Transport::Udp } else { Transport::Tcp };
+        let none = if local.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
+        self.socket(transport, state, local, none);
+        self.give(owners)
+    }
+
+    /// An open TCP connection.
+    fn connected(&mut self, local: &str, remote: &str, owner: Owner) {
+        self.socket(Transport::Tcp, State::Established, local, remote);
+        self.give(&[owner]);
+    }
+
+    /// Gives the last socket to these processes.
+    fn give(&mut self, owners: &[Owner]) -> &mut Socket {
+        let first_holder = self.holders.len() as u32;
+        for owner in owners {
+            let index = self.owners.iter().position(|known| known == owner).unwrap_or_else(|| {
+                self.owners.push(owner.clone());
+                self.owners.len() - 1
+            });
+            self.holders.push(Holder { owner: index as u32, descriptor: 3 });
+        }
+        let socket = self.sockets.last_mut().unwrap();
+        socket.first_holder = first_holder;
+        socket.holder_count = owners.len() as u16;
+        socket.owner_state = OwnerState::Seen;
+        socket
+    }
+}
+
+/// `8080`, `127.0.0.1:8080`, `[::1]:53/udp`, `any`.
+fn question(text: &str) -> Question {
+    let (place, transport) =
+        text.strip_suffix("/udp").map_or((text, Transport::Tcp), |p| (p, Transport::Udp));
+    let (address, port) = match place.parse::<SocketAddr>() {
+        Ok(place) => (Some(place.ip()), Port::new(place.port())),
+        Err(_) => (None, place.parse::<u16>().ok().and_then(Port::new)),
+    };
+    Question { transport, port, address, uid: None }
+}
+
+/// One trial, in words: `0.0.0.0 binds`, `:: EADDRINUSE`, `0.0.0.0 +reuse binds`, `:: none`.
+fn trial(text: &str, port: u16) -> Trial {
+    let reuse = if text.contains("+reuse") { Reuse::ReuseAddress } else { Reuse::Plain };
+    let words: Vec<&str> = text.split(' ').filter(|word| *word != "+reuse").collect();
+    let refused = |call: &str, code| {
+        let name = words[1].to_owned();
+        Outcome::Refused { call: call.into(), name, code }
+    };
+    let outcome = match words[1] {
+        "binds" => Outcome::Bound,
+        "none" => Outcome::NotTried { reason: "this host has no such address family".into() },
+        "EADDRINUSE" => refused("bind", 98),
+        "EADDRNOTAVAIL" => refused("bind", 99),
+        "EACCES" => refused("bind", 13),
+        "EPERM" => refused("bind", 1),
+        "EINVAL" => refused("bind", 22),
+        "EAFNOSUPPORT" => refused("socket", 97),
+        other => panic!("no outcome {other}"),
+    };
+    let address = SocketAddr::new(words[0].parse().unwrap(), port);
+    Trial { address, reuse, outcome, inferred: false }
+}
+
+fn ask(snapshot: &Snapshot, text: &str, trials: &[&str]) -> Vec<Finding> {
+    ask_as(snapshot, &question(text), trials)
+}
+
+fn ask_as(snapshot: &Snapshot, question: &Question, trials: &[&str]) -> Vec<Finding> {
+    let port = question.port.map_or(0, u16::from);
+    let trials: Vec<Trial> = trials.iter().map(|text| trial(text, port)).collect();
+    diagnose(&Case { snapshot, question: Some(question), trials: &trials })
+}
+
+fn chart(snapshot: &Snapshot) -> Vec<Finding> {
+    diagnose(&Case { snapshot, question: None, trials: &[] })
+}
+
+const REFUSED: &[&str] =
+    &["0.0.0.0 EADDRINUSE", "0.0.0.0 +reuse EADDRINUSE", ":: EADDRINUSE", ":: +reuse EADDRINUSE"];
+const REUSE_ONLY: &[&str] =
+    &["0.0.0.0 EADDRINUSE", "0.0.0.0 +reuse binds", ":: EADDRINUSE", ":: +reuse binds"];
+const BINDS: &[&str] = &["0.0.0.0 binds", "0.0.0.0 +reuse binds", ":: binds", ":: +reuse binds"];
+const DENIED: &[&str] = &["0.0.0.0 EACCES", ":: EACCES"];
+
+fn rules(findings: &[Finding]) -> Vec<(&str, Severity)> {
+    findings.iter().map(|finding| (finding.rule, finding.severity)).collect()
+}
+
+fn commands(finding: &Finding) -> Vec<&str> {
+    finding.remedies.iter().filter_map(|remedy| remedy.command.as_deref()).collect()
+}
+
+#[test]
+fn every_rule_has_a_page_of_manual_and_an_id_of_its_own() {
+    let mut ids: Vec<&str> = RULES.iter().map(|rule| rule.id).collect();
+    for rule in RULES {
+        let words = rule.doc.split_whitespace().count();
+        assert!((80..=200).contains(&words), "{}: {words} words", rule.id);
+        assert!(rule.doc.lines().all(|line| line.chars().count() <= 120), "{}", rule.id);
+        assert!(rule.id.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{}", rule.id);
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), RULES.len());
+}
+
+#[test]
+fn a_port_that_binds_is_free_and_a_table_alone_promises_no_more_than_it_shows() {
+    let host = host();
+    let findings = ask(&host, "8080", BINDS);
+    assert_eq!(rules(&findings), [("free", Note)]);
+    assert_eq!(findings[0].summary, "8080/tcp is free.");
+    let findings = ask(&host, "8080", &[]);
+    assert_eq!(findings[0].summary, "Nothing in the socket table is in the way of 8080/tcp.");
+    assert_eq!(findings[0].evidence, ["told from the socket table alone: no bind was tried"]);
+    assert_eq!(rules(&ask(&host, "8080", &["0.0.0.0 binds", ":: none"])), [("free", Note)]);
+}
+
+#[test]
+fn the_verdict_is_that_of_the_plain_trials_which_were_made() {
+    let trials = |texts: &[&str]| texts.iter().map(|text| trial(text, 1)).collect::<Vec<_>>();
+    assert_eq!(verdict(&[]), None);
+    assert_eq!(verdict(&trials(&[":: none"])), None);
+    assert_eq!(verdict(&trials(REUSE_ONLY)), Some(false));
+    assert_eq!(verdict(&trials(&["0.0.0.0 binds", ":: none"])), Some(true));
+    assert_eq!(refusal(&trials(REUSE_ONLY)), Some(("EADDRINUSE", 98)));
+    assert_eq!(refusal(&trials(BINDS)), None);
+}
+
+#[test]
+fn a_holder_is_named_with_its_unit_its_age_and_the_command_that_stops_it() {
+    let mut host = host();
+    let unit = Some("nginx.service".to_owned());
+    let command = Some("nginx: master process".to_owned());
+    let nginx = Owner { unit, command, user: Some("root".into()), uid: Some(0), ..owner(812, "nginx") };
+    let workers = [813, 814].map(|pid| Owner { parent: 812, ..owner(pid, "nginx") });
+    let all = [vec![nginx], workers.to_vec()].concat();
+    host.held(State::Listen, "0.0.0.0:8080", &all);
+    host.held(State::Listen, "[::]:8080", &all).options = V6_ONLY;
+    let findings = ask(&host, "8080", REFUSED);
+    assert_eq!(rules(&findings), [("held-by-process", Error)]);
+    assert_eq!(
+        findings[0].summary,
+        "8080/tcp is held by nginx (pid 812, nginx.service) and 2 more processes, running for 3 days."
+    );
+    assert_eq!(
+        findings[0].evidence[..4],
+        [
+            "tcp LISTEN 0.0.0.0:8080, held by nginx (pid 812, nginx.service) and 2 more processes",
+            "tcp LISTEN [::]:8080, held by nginx (pid 812, nginx.service) and 2 more processes",
+            "pid 812 runs as root (0), command: nginx: master process",
+            "shared with nginx (pid 813) and nginx (pid 814)",
+        ]
+    );
+    assert_eq!(commands(&findings[0]), ["systemctl stop nginx.service", "kill 812"]);
+}
+
+#[test]
+fn each_way_to_hold_and_to_ask_blames_the_holder_or_nobody() {
+    // Holder; whether it is v6-only; what is asked; whether the holder is in the way.
+    for (local, v6_only, asked, blamed) in [
+        ("0.0.0.0:80", false, "80", true),
+        ("127.0.0.1:80", false, "80", true),
+        ("[::]:80", false, "80", true),
+        ("[::1]:80", true, "80", true),
+        ("0.0.0.0:80", false, "127.0.0.1:80", true),
+        ("[::]:80", false, "127.0.0.1:80", true),
+        ("[::]:80", true, "127.0.0.1:80", false),
+        ("[::]:80", true, "[::1]:80", true),
+        ("0.0.0.0:80", false, "[::1]:80", false),
+        ("0.0.0.0:80", false, "[::]:80", true),
+        ("10.0.0.5:80", false, "127.0.0.1:80", false),
+        ("[::ffff:10.0.0.5]:80", false, "10.0.0.5:80", true),
+        ("[::ffff:10.0.0.5]:80", false, "0.0.0.0:80", true),
+        ("0.0.0.0:80", false, "[::ffff:10.0.0.5]:80", true),
+        ("0.0.0.0:81", false, "80", false),
+    ] {
+        let mut host = host();
+        let socket = host.held(State::Listen, local, &[owner(5, "httpd")]);
+        if v6_only {
+            socket.options = V6_ONLY;
+        }
+        let findings = ask(&host, asked, &[]);
+        let found = |id| findings.iter().any(|finding| finding.rule == id);
+        assert_eq!(
+            found("held-by-process"),
+            blamed,
+            "{local} v6-only {v6_only}, asked {asked}: {findings:?}"
+        );
+        assert_eq!(found("free"), !blamed, "{local} v6-only {v6_only}, asked {asked}");
+    }
+}
+
+#[test]
+fn what_the_kernel_binds_is_nobodys_fault() {
+    let mut host = host();
+    host.held(State::Listen, "0.0.0.0:8080", &[owner(5, "gone")]);
+    assert_eq!(rules(&ask(&host, "8080", BINDS)), [("free", Note)]);
+}
+
+#[test]
+fn a_holder_of_one_address_leaves_the_others_and_that_is_offered_first() {
+    let mut host = host();
+    host.held(State::Listen, "127.0.0.1:8080", &[owner(5, "node")]);
+    let findings = ask(&host, "8080", REFUSED);
+    assert_eq!(commands(&findings[0]), ["portolan why 10.0.0.5:8080", "kill 5"]);
+}
+
+#[test]
+fn a_container_is_stopped_as_a_container_and_anothers_process_after_sudo() {
+    let mut host = host_of_user();
+    let container = Container { runtime: "docker".into(), id: "0123456789abcdef".repeat(4) };
+    let inside = Owner { container: Some(container), unit: Some("x.scope".into()), ..owner(7, "redis") };
+    host.held(State::Listen, "0.0.0.0:6379", &[inside]);
+    host.held(State::Listen, "0.0.0.0:8080", &[Owner { uid: Some(1000), ..owner(8, "mine") }]);
+    host.held(State::Listen, "0.0.0.0:8081", &[Owner { uid: Some(33), ..owner(9, "theirs") }]);
+    let findings = ask(&host, "6379", REFUSED);
+    assert_eq!(
+        findings[0].summary,
+        "6379/tcp is held by redis (pid 7, docker container 0123456789ab), running for 3 days."
+    );
+    assert_eq!(commands(&findings[0]), ["docker stop 0123456789ab"]);
+    assert_eq!(commands(&ask(&host, "8080", REFUSED)[0]), ["kill 8"]);
+    assert_eq!(commands(&ask(&host, "8081", REFUSED)[0]), ["sudo kill 9"]);
+}
+
+#[test]
+fn a_hostile_unit_name_never_becomes_part_of_a_command() {
+    let mut host = host();
+    let evil = Owner { unit: Some("x;reboot #.service".into()), ..owner(9, "evil") };
+    host.held(State::Listen, "0.0.0.0:8080", &[evil]);
+    assert_eq!(commands(&ask(&host, "8080", REFUSED)[0]), ["kill 9"]);
+}
+
+#[test]
+fn sockets_in_one_place_are_one_finding_and_another_user_may_not_join_them() {
+    let mut host = host_of_user();
+    host.origins.push(Origin { uid: Some(33), ..Origin::default() });
+    for pid in [20, 21] {
+        host.held(State::Listen, "0.0.0.0:8080", &[owner(pid, "envoy")]).origin = 1;
+    }
+    let findings = ask(&host, "8080", REFUSED);
+    assert_eq!(rules(&findings), [("held-by-several", Error), ("reuseport-of-other-user", Warning)]);
+    assert_eq!(
+        findings[0].summary,
+        "8080/tcp is held by 2 sockets that share 0.0.0.0:8080 through SO_REUSEPORT: envoy (pid 20) and envoy \
+         (pid 21)."
+    );
+    assert_eq!(commands(&findings[0]), ["sudo kill 20", "sudo kill 21"]);
+    let same_user = Question { uid: Some(33), ..question("8080") };
+    assert_eq!(rules(&ask_as(&host, &same_user, REFUSED)), [("held-by-several", Error)]);
+}
+
+#[test]
+fn a_holder_that_was_not_seen_is_hidden_and_never_nobody() {
+    let mut host = host_of_user();
+    host.origins.push(Origin { uid: Some(33), unit: Some("nginx.service".into()), ..Origin::default() });
+    host.socket(Transport::Tcp, State::Listen, "0.0.0.0:8080", "0.0.0.0:0").origin = 1;
+    let findings = ask(&host, "8080", REFUSED);
+    assert_eq!(rules(&findings), [("holder-hidden", Error), ("reuseport-of-other-user", Note)]);
+    assert_eq!(
+        findings[0].summary,
+        "8080/tcp is held by a process of user id 33 in nginx.service that could not be seen."
+    );
+    assert_eq!(commands(&findings[0]), ["sudo portolan why 8080", "sudo systemctl stop nginx.service"]);
+}
+
+#[test]
+fn a_refusal_that_the_table_does_not_explain_is_said_with_its_gaps() {
+    let mut host = host_of_user();
+    host.gaps.push(Gap::new("bound sockets", GapReason::Unsupported, "this kernel does not list them"));
+    let findings = ask(&host, "8080", REFUSED);
+    assert_eq!(rules(&findings), [("holder-hidden", Error)]);
+    assert_eq!(findings[0].summary, "8080/tcp is in use on 0.0.0.0, by a socket that could not be seen.");
+    assert_eq!(findings[0].evidence.last().unwrap(), "not seen: this kernel does not list them");
+}
+
+#[test]
+fn a_socket_unit_is_stopped_as_a_unit_and_pid_1_never_killed() {
+    let mut host = host();
+    host.carriers.push(Carrier {
+        kind: CarrierKind::SocketUnit,
+        transport: Transport::Tcp,
+        address: None,
+        ports: "8080".parse().unwrap(),
+        name: "web.socket".into(),
+        to: Some("web.service".into()),
+    });
+    let init = Owner { parent: 0, ..owner(1, "systemd") };
+    host.held(State::Listen, "0.0.0.0:8080", std::slice::from_ref(&init));
+    let findings = ask(&host, "8080", REFUSED);
+    assert_eq!(rules(&findings), [("socket-unit", Error)]);
+    assert_eq!(findings[0].summary, "8080/tcp is held by systemd for web.service: web.socket.");
+    assert_eq!(commands(&findings[0]), ["systemctl stop web.socket"]);
+
+    // Once the service runs it has the socket too.
+    host.sockets.clear();
+    let service = Owner { unit: Some("web.service".into()), ..owner(50, "web") };
+    host.held(State::Listen, "0.0.0.0:8080", &[init, service]);
+    let findings = ask(&host, "8080", REFUSED);
+    assert_eq!(rules(&findings), [("held-by-process", Error), ("socket-unit", Error)]);
+    assert_eq!(commands(&findings[0]), ["systemctl stop web.service", "kill 50"]);
+}
+
+#[test]
+fn a_kernel_socket_has_nothing_to_kill() {
+    let mut host = host();
+    let socket = host.socket(Transport::Udp, State::Unconnected, "0.0.0.0:51820", "0.0.0.0:0");
+    socket.owner_state = OwnerState::Kernel;
+    let findings = ask(&host, "51820/udp", REFUSED);
+    assert_eq!(rules(&findings), [("kernel-held", Error), ("in-ephemeral-range", Warning)]);
+    assert_eq!(commands(&findings[0]), ["ip -details link show"]);
+}
+
+#[test]
+fn a_socket_that_is_bound_and_does_not_listen_is_named() {
+    let mut host = host();
+    host.held(State::Bound, "0.0.0.0:8080", &[owner(9, "starting")]);
+    let findings = ask(&host, "8080", REFUSED);
+    assert_eq!(rules(&findings), [("bound-not-listening", Error)]);
+    assert_eq!(findings[0].summary, "8080/tcp is bound by starting (pid 9), which does not listen on it.");
+}
+
+#[test]
+fn time_wait_tells_how_long_and_whose_it_probably_was() {
+    let mut host = host();
+    host.socket(Transport::Tcp, State::TimeWait, "10.0.0.5:8080", "10.0.0.9:40000").timer_ms = 42_300;
+    host.socket(Transport::Tcp, State::TimeWait, "10.0.0.5:8080", "10.0.0.9:40001").timer_ms = 10_000;
+    let findings = ask(&host, "8080", REUSE_ONLY);
+    assert_eq!(rules(&findings), [("time-wait-left", Error)]);
+    assert_eq!(
+        findings[0].summary,
+        "8080/tcp is kept for 43 s more by 2 connections in TIME_WAIT: they have ended, and no program holds the \
+         port."
+    );
+    assert!(
+        findings[0].evidence[2].starts_with("whose they were is not known"),
+        "{:?}",
+        findings[0].evidence
+    );
+    assert_eq!(findings[0].remedies[0].text, "set SO_REUSEADDR before bind: that binds now");
+    assert_eq!(commands(&findings[0]), ["sleep 44; portolan why 8080"]);
+
+    host.connected("10.0.0.5:8080", "10.0.0.9:40002", owner(9, "web"));
+    let findings = ask(&host, "8080", REFUSED);
+    assert_eq!(rules(&findings), [("connections-left", Error), ("time-wait-left", Error)]);
+    assert!(findings[1].evidence[2].starts_with("most likely of web (pid 9)"), "{:?}", findings[1].evidence);
+    assert!(!findings[1].remedies.iter().any(|remedy| remedy.text.contains("SO_REUSEADDR")));
+}
+
+#[test]
+fn connections_of_a_listener_that_is_here_are_told_with_it() {
+    let mut host = host();
+    host.held(State::Listen, "0.0.0.0:8080", &[owner(9, "web")]);
+    host.connected("10.0.0.5:8080", "10.0.0.9:40000", owner(9, "web"));
+    host.socket(Transport::Tcp, State::TimeWait, "10.0.0.5:8080", "10.0.0.9:40001");
+    let findings = ask(&host, "8080", REFUSED);
+    assert_eq!(rules(&findings), [("held-by-process", Error)]);
+    let line = &findings[0].evidence[1];
+    assert!(line.starts_with("2 connections of a listener of this port, 1 of them in TIME_WAIT"), "{line}");
+}
+
+#[test]
+fn connections_of_a_listener_that_is_gone_block_a_plain_bind() {
+    let mut host = host();
+    host.connected("10.0.0.5:8080", "10.0.0.9:40000", owner(9, "child"));
+    let findings = ask(&host, "8080", REUSE_ONLY);
+    assert_eq!(rules(&findings), [("connections-left", Error)]);
+    assert_eq!(
+        findings[0].summary,
+        "8080/tcp is kept by 1 connection of a listener that is gone, held by child (pid 9)."
+    );
+    assert_eq!(commands(&findings[0]), ["kill 9"]);
+}
+
+#[test]
+fn an_outgoing_connection_is_told_as_one_and_the_far_port_is_held_by_nobody_here() {
+    let mut host = host();
+    host.connected("10.0.0.5:40000", "10.0.7.9:443", owner(12, "curl"));
+    host.reservations.push(reservation("50051", ReservationKind::Administered));
+    let findings = ask(&host, "40000", REFUSED);
+    assert_eq!(rules(&findings), [("outgoing-connection", Error), ("in-ephemeral-range", Warning)]);
+    assert_eq!(
+        findings[0].summary,
+        "An outgoing connection of curl (pid 12) uses 40000/tcp as its local port."
+    );
+    assert_eq!(
+        commands(&findings[0]),
+        ["portolan why 40000", "kill 12", "sysctl -w net.ipv4.ip_local_reserved_ports=40000,50051"]
+    );
+    assert_eq!(rules(&ask(&host, "8443", &[])), [("free", Note)]);
+    let far = ask(&host, "10.0.0.5:443", &["10.0.0.5 binds"]);
+    assert_eq!(rules(&far), [("free", Note), ("privileged-port", Note)], "443 is the far end's");
+}
+
+#[test]
+fn an_ipv6_connection_is_blamed_for_ipv4_only_when_the_kernel_says_in_use() {
+    let mut host = host();
+    host.connected("[2001:db8::5]:40000", "[2001:db8::9]:443", owner(12, "curl"));
+    let findings = ask(&host, "0.0.0.0:40000", &["0.0.0.0 EADDRINUSE"]);
+    assert_eq!(rules(&findings), [("outgoing-connection", Error), ("in-ephemeral-range", Warning)]);
+    let findings = ask(&host, "0.0.0.0:40000", &[]);
+    assert_eq!(rules(&findings), [("in-ephemeral-range", Warning), ("free", Note)]);
+}
+
+#[test]
+fn a_foreign_address_is_told_with_the_nearest_of_this_host() {
+    let host = host();
+    let findings = ask(&host, "10.0.0.7:8080", &["10.0.0.7 EADDRNOTAVAIL"]);
+    assert_eq!(rules(&findings), [("address-not-local", Error)]);
+    assert_eq!(findings[0].summary, "10.0.0.7 is not an address of this host.");
+    let nonlocal = "sysctl -w net.ipv4.ip_nonlocal_bind=1";
+    assert_eq!(
+        commands(&findings[0]),
+        ["portolan why 10.0.0.5:8080", "portolan why 127.0.0.1:8080", nonlocal]
+    );
+    let by_table = ask(&host, "10.0.0.7:8080", &[]);
+    assert_eq!(by_table[0].summary, "10.0.0.7 is not among the addresses of this host.");
+    assert_eq!(rules(&ask(&host, "127.9.9.9:8080", &[])), [("free", Note)], "all of 127/8 is local");
+    let tentative = ask(&host, "[::1]:8080", &["::1 EADDRNOTAVAIL"]);
+    assert!(tentative[0].summary.starts_with("::1 is configured on lo and not usable yet"), "{tentative:?}");
+    let link_local = ask(&host, "[fe80::7]:8080", &["fe80::7 EINVAL"]);
+    assert_eq!(rules(&link_local), [("address-not-local", Error)]);
+    let missing = ask(&host, "[2001:db8::1]:8080", &["2001:db8::1 EAFNOSUPPORT"]);
+    assert_eq!(missing[0].summary, "2001:db8::1 cannot be bound: this host has no IPv6.");
+}
+
+#[test]
+fn a_privileged_port_is_the_cause_only_for_those_who_lack_the_privilege() {
+    let findings = ask(&host_of_user(), "80", DENIED);
+    assert_eq!(rules(&findings), [("privileged-port", Error)]);
+    assert_eq!(findings[0].summary, "80 lies below 1024, and the one who asks may not bind such ports.");
+    assert_eq!(
+        commands(&findings[0]),
+        ["portolan why 8080", "sudo sysctl -w net.ipv4.ip_unprivileged_port_start=80"]
+    );
+    assert_eq!(rules(&ask(&host_of_user(), "80", &[])), [("privileged-port", Warning), ("free", Note)]);
+    assert_eq!(rules(&ask(&host(), "80", BINDS)), [("free", Note), ("privileged-port", Note)]);
+    assert_eq!(rules(&ask(&host(), "80", DENIED)), [("refused-by-policy", Error)]);
+    let for_user = Question { uid: Some(1000), ..question("80") };
+    assert_eq!(rules(&ask_as(&host(), &for_user, DENIED)), [("privileged-port", Error)]);
+
+    let mut lowered = host_of_user();
+    lowered.settings.unprivileged_port_start = Some(80);
+    assert_eq!(rules(&ask(&lowered, "80", BINDS)), [("free", Note)]);
+    assert_eq!(rules(&ask(&lowered, "80", DENIED)), [("refused-by-policy", Error)]);
+
+    // The kernel looks at the privilege first, so the table tells of the holder.
+    let mut held = host_of_user();
+    held.held(State::Listen, "0.0.0.0:80", &[owner(5, "httpd")]);
+    assert_eq!(rules(&ask(&held, "80", DENIED)), [("held-by-process", Error), ("privileged-port", Error)]);
+}
+
+#[test]
+fn eperm_is_a_policys_word() {
+    let findings = ask(&host(), "8080", &["0.0.0.0 EPERM"]);
+    assert_eq!(rules(&findings), [("refused-by-policy", Error)]);
+    assert!(findings[0].summary.contains("EPERM (1)"), "{}", findings[0].summary);
+}
+
+#[test]
+fn any_port_is_refused_when_the_range_is_used_up_and_who_has_it_is_counted() {
+    let mut host = host();
+    host.ranges.iter_mut().for_each(|range| range.range = "40000-40009".parse().unwrap());
+    for port in 40_000..40_006 {
+        host.held(State::Bound, &format!("127.0.0.1:{port}"), &[owner(9, "leaky")]);
+    }
+    for port in 40_006..40_010 {
+        host.socket(Transport::Tcp, State::TimeWait, &format!("10.0.0.5:{port}"), "10.0.0.9:80");
+    }
+    let findings = ask(&host, "any", REFUSED);
+    assert_eq!(rules(&findings), [("range-exhausted", Error)]);
+    assert_eq!(findings[0].summary, "No port of 40000-40009 is left for tcp.");
+    assert_eq!(
+        findings[0].evidence[..3],
+        [
+            "40000-40009 has 10 ports, 0 of them reserved, 0 left",
+            "6 with leaky (pid 9)",
+            "4 with ended connections in TIME_WAIT",
+        ]
+    );
+    assert_eq!(rules(&ask(&host, "any/udp", BINDS)), [("free", Note)]);
+    assert_eq!(rules(&chart(&host)), [("range-exhausted", Error)]);
+}
+
+#[test]
+fn a_listener_of_the_other_family_shares_the_name_localhost() {
+    let mut host = host();
+    host.held(State::Listen, "[::]:8080", &[owner(9, "vite")]).options = V6_ONLY;
+    let findings = ask(&host, "0.0.0.0:8080", &["0.0.0.0 binds", "0.0.0.0 +reuse binds"]);
+    assert_eq!(rules(&findings), [("shadowed", Warning), ("free", Note)]);
+    assert_eq!(
+        findings[0].summary,
+        "vite (pid 9) listens on [::]:8080 beside 0.0.0.0:8080/tcp: who connects to localhost may reach either."
+    );
+}
+
+#[test]
+fn the_chart_names_listeners_that_take_each_others_traffic() {
+    let mut host = host();
+    host.held(State::Unconnected, "0.0.0.0:53", &[owner(9, "dnsmasq")]);
+    host.held(State::Unconnected, "10.0.0.5:53", &[owner(10, "named")]);
+    let findings = chart(&host);
+    assert_eq!(rules(&findings), [("shadowed", Warning)]);
+    assert_eq!(
+        findings[0].summary,
+        "10.0.0.5:53 of named (pid 10) takes its traffic before 0.0.0.0:53 of dnsmasq (pid 9) sees it."
+    );
+    host.held(State::Unconnected, "0.0.0.0:5353", &[owner(9, "dnsmasq")]);
+    host.held(State::Unconnected, "10.0.0.5:5353", &[owner(9, "dnsmasq")]);
+    assert_eq!(chart(&host).len(), 1, "one program does not shadow itself");
+}
+
+#[test]
+fn the_chart_groups_listeners_inside_the_ephemeral_range() {
+    let mut host = host();
+    host.held(State::Listen, "0.0.0.0:50051", &[owner(9, "grpc")]);
+    host.held(State::Listen, "[::1]:56379", &[owner(10, "redis")]);
+    host.held(State::Listen, "0.0.0.0:8080", &[owner(11, "web")]);
+    let findings = chart(&host);
+    assert_eq!(rules(&findings), [("in-ephemeral-range", Warning)]);
+    assert_eq!(
+        findings[0].summary,
+        "2 ports of listeners lie inside the ephemeral range 32768-60999 and are not reserved: 50051, 56379."
+    );
+    assert_eq!(commands(&findings[0]), ["sysctl -w net.ipv4.ip_local_reserved_ports=50051,56379"]);
+}
+
+#[test]
+fn the_chart_counts_holders_that_were_not_seen() {
+    let mut host = host_of_user();
+    host.socket(Transport::Tcp, State::Listen, "0.0.0.0:80", "0.0.0.0:0");
+    host.socket(Transport::Tcp, State::Established, "10.0.0.5:80", "10.0.0.9:40000");
+    let findings = chart(&host);
+    assert_eq!(rules(&findings), [("holder-hidden", Note)]);
+    assert_eq!(findings[0].summary, "The holder of 2 sockets could not be seen, 1 of them listening.");
+    assert_eq!(commands(&findings[0]), ["sudo portolan"]);
+}
+
+#[test]
+fn a_reserved_port_inside_the_range_is_only_a_note() {
+    let mut host = host();
+    host.reservations.push(reservation("50051-50060", ReservationKind::Administered));
+    assert_eq!(rules(&ask(&host, "50051", BINDS)), [("free", Note), ("reserved-range", Note)]);
+    assert_eq!(rules(&ask(&host, "50050", BINDS)), [("in-ephemeral-range", Warning), ("free", Note)]);
+    host.reservations[0].kind = ReservationKind::System;
+    let findings = ask(&host, "50051", DENIED);
+    assert!(findings.iter().any(|f| (f.rule, f.severity) == ("reserved-range", Error)), "{findings:?}");
+    assert!(!findings.iter().any(|f| f.rule == "refused-by-policy"), "{findings:?}");
+}
+
+#[test]
+fn carriers_are_named_with_where_the_traffic_goes() {
+    let mut host = host();
+    let carrier = |kind, name: &str| Carrier {
+        kind,
+        transport: Transport::Tcp,
+        address: None,
+        ports: "8080".parse().unwrap(),
+        name: name.into(),
+        to: Some("172.17.0.2:80".into()),
+    };
+    host.carriers.push(carrier(CarrierKind::DnatRule, "DOCKER tcp dport 8080 dnat"));
+    let findings = ask(&host, "8080", BINDS);
+    assert_eq!(rules(&findings), [("carried-by-rule", Warning), ("free", Note)]);
+    assert_eq!(
+        findings[0].summary,
+        "What comes in for 8080/tcp is sent on to 172.17.0.2:80 by a firewall rule, past any program that binds it \
+         here."
+    );
+    host.carriers = vec![carrier(CarrierKind::ContainerProxy, "docker-proxy -host-port 8080")];
+    host.held(State::Listen, "0.0.0.0:8080", &[owner(9, "docker-proxy")]);
+    let findings = ask(&host, "8080", REFUSED);
+    assert_eq!(rules(&findings), [("held-by-process", Error), ("container-proxy", Note)]);
+    assert_eq!(commands(&findings[0]), ["docker stop $(docker ps --quiet --filter publish=8080)"]);
+}
+
+#[test]
+fn fifty_thousand_connections_on_a_port_are_one_line_of_evidence() {
+    let mut host = host();
+    host.held(State::Listen, "0.0.0.0:8080", &[owner(9, "web")]);
+    let local: SocketAddr = "10.0.0.5:8080".parse().unwrap();
+    for number in 0..50_000_u32 {
+        let peer = Ipv4Addr::from_bits(0x0a01_0000 + number / 100);
+        let peer = SocketAddr::new(peer.into(), 1024 + (number % 100) as u16);
+        host.sockets.push(Socket::new(Transport::Tcp, State::Established, local, peer));
+    }
+    let findings = ask(&host, "8080", REFUSED);
+    assert_eq!(rules(&findings), [("held-by-process", Error)]);
+    assert!(findings[0].evidence[1].starts_with("50000 connections"), "{:?}", findings[0].evidence);
+}
