@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use portolan_core::port::{PortRange, PortSet};
 use portolan_core::snapshot::Snapshot;
@@ -121,6 +123,17 @@ fn crowd(namespace: &Namespace) -> Vec<Held> {
     .collect()
 }
 
+/// Waits until nothing moves any more: the kernel acknowledges a peer's end a moment later.
+fn settle(namespace: &Namespace) {
+    let moving = [State::SynSent, State::SynReceived, State::FinWait1, State::Closing, State::LastAck];
+    let filter = SocketFilter { states: moving.into(), ..SocketFilter::default() };
+    let start = Instant::now();
+    while !seen(namespace, OwnerSearch::None, filter.clone()).sockets.is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(20), "connections do not come to rest");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Sockets that this process holds itself: one by two descriptors, connections that nobody accepts, IPv4 in IPv6.
 fn own_sockets(namespace: &Namespace) -> Vec<OwnedFd> {
     namespace.run(|| {
@@ -144,6 +157,7 @@ fn rows_and_holders_are_those_of_ss() {
     let namespace = Namespace::new();
     let _crowd = crowd(&namespace);
     let _own = own_sockets(&namespace);
+    settle(&namespace);
 
     let snapshot = seen(&namespace, OwnerSearch::All, SocketFilter::default());
     let theirs: BTreeMap<Row, Vec<Vec<Holding>>> = grouped(ss(&namespace, "-Htuanp"));
@@ -221,6 +235,7 @@ fn filters_let_through_what_they_say_and_nothing_else() {
     let _alone = alone();
     let namespace = Namespace::new();
     let _crowd = crowd(&namespace);
+    settle(&namespace);
     let all = seen(&namespace, OwnerSearch::None, SocketFilter::default()).sockets;
     let ports = |ranges: &[(u16, u16)]| -> Option<PortSet> {
         Some(ranges.iter().map(|range| PortRange::try_from(*range).unwrap()).collect())

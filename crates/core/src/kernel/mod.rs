@@ -1,5 +1,6 @@
 //! What systems hand out, decoded from bytes or text: one format a file.
 
+pub mod btf;
 pub mod cgroup;
 pub mod counters;
 pub mod docker;

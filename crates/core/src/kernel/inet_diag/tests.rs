@@ -38,6 +38,31 @@ fn a_row_is_read_whole() {
     }
 }
 
+/// What one receive gave for `[::1]:8080`, a listener for IPv6 alone, with its cookie, inode and cgroup.
+const LISTENER: &str = "840000001400020007000000ab0700000a0a00001f90000000000000000000000000000000000001\
+    0000000000000000000000000000000000000000\
+    0c998040000000000000000000000000050000000000\
+    00002bcd1000050008000000000005000b000100000008000f00000000000c00150019000000000000000600160012000000";
+
+#[cfg(target_endian = "little")]
+#[test]
+fn a_row_recorded_from_a_kernel_is_read_and_each_truncation_is_an_error_or_a_row() {
+    let bytes: Vec<u8> = (0..LISTENER.len() / 2)
+        .map(|index| u8::from_str_radix(&LISTENER[2 * index..2 * index + 2], 16).unwrap())
+        .collect();
+    let (kind, body) = body(&bytes);
+    assert!(is_row(kind));
+    let Row { socket, uid, cgroup, interface } = decode(Transport::Tcp, body).unwrap();
+    assert_eq!((socket.local().to_string(), socket.state), ("[::1]:8080".to_owned(), State::Listen));
+    assert_eq!((socket.send_queue, socket.inode), (5, 0x10_cd2b));
+    assert_eq!((uid, cgroup, interface), (Some(0), Some(25), 0));
+    assert_eq!(socket.options.0, SocketOptions::KNOWN | SocketOptions::V6_ONLY);
+    for length in 0..bytes.len() - 2 {
+        let mut messages = Messages::new(&bytes[..length]);
+        assert!(messages.all(|message| message.is_err()), "{length}: the length in the header does not fit");
+    }
+}
+
 #[test]
 fn states_keep_their_meaning_for_each_transport() {
     let state = |transport, code| {

@@ -17,6 +17,7 @@ use portolan_core::snapshot::{Gap, GapReason, Reading};
 use portolan_core::socket::{OwnerState, Socket};
 
 use super::descriptors::{Descriptors, Unreadable};
+use super::file_iterator::FileIterator;
 use super::process::Describer;
 use crate::OwnerSearch;
 use crate::sys::Holdings;
@@ -25,6 +26,8 @@ use crate::sys::Holdings;
 const MOST_THREADS: usize = 8;
 /// A process with more descriptors than twice this is shared out among the threads, so many at a time.
 const SHARE: u32 = 1024;
+/// With as many descriptors in large processes, to load the iterator (some 8 ms) takes less than it saves.
+const WORTH_ITERATING: u64 = 16 * 1024;
 /// How many of their lowest descriptors are searched first, where one holder is enough.
 const LOW: u32 = 64;
 
@@ -59,6 +62,9 @@ fn processes() -> io::Result<Vec<u32>> {
     }
     Ok(pids)
 }
+
+/// A process and a range of its descriptors.
+type Share = (u32, Range<u32>);
 
 /// A descriptor that refers to a wanted socket, which is an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,9 +115,38 @@ impl Walk {
             }
         }
         found.extend(self.on_threads(&pids, |pid, found| self.visit(*pid, found)));
-        let shares = shares(std::mem::take(&mut *locked(&self.large)));
-        found.extend(self.on_threads(&shares, |(pid, range), found| self.search(*pid, range.clone(), found)));
+        let large = std::mem::take(&mut *locked(&self.large));
+        match self.iterator_for(&large) {
+            Some(iterator) => {
+                found.extend(self.on_threads(&large, |(pid, _), found| self.iterate(&iterator, *pid, found)));
+            }
+            None => {
+                let shares = shares(&large);
+                let search = |(pid, range): &Share, found: &mut _| self.search(*pid, range.clone(), found);
+                found.extend(self.on_threads(&shares, search));
+            }
+        }
         found
+    }
+
+    /// The faster way into large processes, where it is worth its start and may be had.
+    fn iterator_for(&self, large: &[(u32, u32)]) -> Option<FileIterator> {
+        let total: u64 = large.iter().map(|(_, count)| u64::from(*count)).sum();
+        if total < WORTH_ITERATING || !self.seen.is_empty() { None } else { FileIterator::load() }
+    }
+
+    /// Searches a process by the iterator, and where that fails by its links.
+    fn iterate(&self, iterator: &FileIterator, pid: u32, found: &mut Vec<Found>) {
+        let before = found.len();
+        let result = iterator.sockets(pid, |descriptor, inode| {
+            if let Some(&socket) = self.wanted.get(&inode) {
+                found.push(Found { socket, pid, descriptor });
+            }
+        });
+        if result.is_err() {
+            found.truncate(before);
+            self.search(pid, 0..u32::MAX, found);
+        }
     }
 
     /// Does that with each item, on as many threads as help; each thread takes the next item when it is done.
@@ -228,7 +263,7 @@ fn is_kernel_thread(pid: u32) -> bool {
 
 /// Shares of large processes. Those of one process stand apart, so that threads do not meet in its directory; the
 /// last one has no end, since descriptors may be sparse.
-fn shares(large: Vec<(u32, u32)>) -> Vec<(u32, Range<u32>)> {
+fn shares(large: &[(u32, u32)]) -> Vec<Share> {
     let most = large.iter().map(|(_, count)| count / SHARE).max().unwrap_or_default();
     (0..most)
         .flat_map(|share| large.iter().map(move |(pid, count)| (share, *pid, count / SHARE)))
@@ -314,7 +349,7 @@ mod tests {
 
     #[test]
     fn shares_cover_every_descriptor_once() {
-        let shares = shares(vec![(7, 2 * SHARE + 1), (8, 5 * SHARE)]);
+        let shares = shares(&[(7, 2 * SHARE + 1), (8, 5 * SHARE)]);
         for pid in [7, 8] {
             let mut ranges: Vec<_> = shares.iter().filter(|s| s.0 == pid).map(|s| s.1.clone()).collect();
             ranges.sort_by_key(|range| range.start);

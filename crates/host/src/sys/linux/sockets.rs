@@ -3,7 +3,7 @@
 //!
 //! Leaves out on purpose: raw, unix, SCTP and MPTCP sockets (an MPTCP connection shows as its TCP subflows).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::thread;
 
@@ -14,9 +14,9 @@ use portolan_core::socket::{Family, Socket, State, Transport};
 use portolan_core::wire::DecodeError;
 use rustix::io::Errno;
 
-use super::namespace;
 use super::netlink::{Listed, Refusal, SockDiag};
 use super::origins::{Key, Origins};
+use super::{kernel, namespace};
 use crate::sys::Sockets;
 use crate::{Error, SocketFilter};
 
@@ -104,7 +104,15 @@ impl<'a> Reader<'a> {
 
     fn merge(&mut self, other: Self) {
         let indexes = self.origins.merge(&other.origins);
-        self.sockets.extend(other.sockets.into_iter().map(|mut socket| {
+        let mut bound: HashSet<u32> =
+            other.sockets.iter().filter(|s| s.state == State::Bound).map(|s| s.inode).collect();
+        if !bound.is_empty() {
+            // A socket that was connected between the two lists stands in both: the later state holds.
+            let connected: HashSet<u32> = self.sockets.iter().map(|s| s.inode).collect();
+            bound.retain(|inode| !connected.contains(inode));
+        }
+        let kept = other.sockets.into_iter().filter(|s| s.state != State::Bound || bound.contains(&s.inode));
+        self.sockets.extend(kept.map(|mut socket| {
             socket.origin = indexes.get(socket.origin as usize).copied().unwrap_or_default();
             socket
         }));
@@ -209,8 +217,8 @@ impl<'a> Reader<'a> {
         let asked = (filter.states.is_empty() || filter.states.contains(&State::Bound))
             && filter.transport != Some(Transport::Udp)
             && self.refused.is_empty();
-        let release = rustix::system::uname().release().to_string_lossy().into_owned();
-        let old = version(&release).is_some_and(|version| version < SHOWS_BOUND);
+        let release = kernel::release();
+        let old = kernel::version(&release).is_some_and(|version| version < SHOWS_BOUND);
         if asked && old && self.sockets.iter().all(|socket| socket.state != State::Bound) {
             let (major, minor) = SHOWS_BOUND;
             let detail = format!(
@@ -242,27 +250,11 @@ fn not_understood(what: String, count: u64, error: DecodeError) -> Gap {
     Gap::new(what, GapReason::Malformed, format!("{count} rows were not understood; of the first: {error}"))
 }
 
-/// Major and minor number of a kernel release such as `6.1.0-38-amd64`.
-fn version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use portolan_testbed::{Held, Namespace};
 
     use super::*;
-
-    #[test]
-    fn a_kernel_release_has_a_version() {
-        for (release, expected) in
-            [("6.1.0-38-amd64", Some((6, 1))), ("6.18", Some((6, 18))), ("generic", None), ("", None)]
-        {
-            assert_eq!(version(release), expected, "{release}");
-        }
-        assert!(version("5.15.0-91-generic") < Some(SHOWS_BOUND));
-    }
 
     #[test]
     fn where_netlink_is_refused_proc_net_shows_the_same_but_for_what_its_gap_names() {
