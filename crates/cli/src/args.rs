@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use portolan_host::Namespace;
 
 use crate::command::{
-    Command, chart, completions, explain, list, man, range, reserve, schema, snapshot, undo, who, why,
+    Command, chart, completions, explain, hold, list, man, pick, range, reserve, schema, snapshot, undo, wait,
+    who, why,
 };
 use crate::output::{FORMATS, Format};
 
@@ -102,6 +103,9 @@ pub(crate) enum Verb {
     Range(range::Range),
     Reserve(reserve::Reserve),
     Undo(undo::Undo),
+    Pick(pick::Pick),
+    Wait(wait::Wait),
+    Hold(hold::Hold),
     Explain(explain::Explain),
     Snapshot(snapshot::Take),
     Schema(schema::Print),
@@ -120,6 +124,9 @@ impl Verb {
             Self::Range(command) => command,
             Self::Reserve(command) => command,
             Self::Undo(command) => command,
+            Self::Pick(command) => command,
+            Self::Wait(command) => command,
+            Self::Hold(command) => command,
             Self::Explain(command) => command,
             Self::Snapshot(command) => command,
             Self::Schema(command) => command,

@@ -210,6 +210,7 @@ fn the_help_of_every_verb_is_known() {
     Examples:
       portolan why 8080
       portolan why 127.0.0.1:53/udp
+      portolan why any                     is a port left for bind(0)?
       portolan why 80 --user www-data
       portolan why "listen tcp 0.0.0.0:8080: bind: address already in use"
 
