@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use portolan_core::port::PortSet;
 use portolan_core::snapshot::Snapshot;
-use portolan_core::socket::{Family, State, Transport};
+use portolan_core::socket::{Family, Socket, State, Transport};
 
 use crate::sys::HostSettings;
 use crate::{Error, sys};
@@ -33,6 +33,14 @@ pub struct SocketFilter {
     pub states: BTreeSet<State>,
     /// Local ports; none for all.
     pub local_ports: Option<PortSet>,
+}
+
+impl SocketFilter {
+    /// Whether it lets that socket of a wanted transport and family through.
+    pub(crate) fn accepts(&self, socket: &Socket) -> bool {
+        (self.states.is_empty() || self.states.contains(&socket.state))
+            && self.local_ports.as_ref().is_none_or(|ports| ports.contains(socket.local_port))
+    }
 }
 
 /// Whose the sockets are: how far to look.

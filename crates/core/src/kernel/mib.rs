@@ -155,7 +155,8 @@ mod tests {
 
     fn tcp6() -> Vec<u8> {
         let local = "fe80::1".parse::<std::net::Ipv6Addr>().unwrap().octets();
-        let words = [word(7), port(135), word(0), word(0), word(0), word(0), word(0), port(99), word(2), word(4)];
+        let words =
+            [word(7), port(135), word(0), word(0), word(0), word(0), word(0), port(99), word(2), word(4)];
         [&local[..], words.as_flattened()].concat()
     }
 
@@ -189,7 +190,9 @@ mod tests {
 
     #[test]
     fn a_table_cut_at_any_length_ends_with_an_error_and_keeps_the_rows_before_it() {
-        for (kind, family, row) in [(Table::Tcp, Family::Ipv4, tcp4(2, 1)), (Table::Tcp, Family::Ipv6, tcp6())] {
+        for (kind, family, row) in
+            [(Table::Tcp, Family::Ipv4, tcp4(2, 1)), (Table::Tcp, Family::Ipv6, tcp6())]
+        {
             let whole = table(&[&row, &row, &row]);
             for end in 0..whole.len() {
                 let read = rows(kind, family, &whole[..end]);

@@ -1,0 +1,185 @@
+//! Every TCP and UDP socket with the process that made it, from the IP helper library's tables.
+//!
+//! Source: `GetExtendedTcpTable`, `GetExtendedUdpTable`, and for bound sockets `InternalGetBoundTcpEndpointTable`
+//! and `InternalGetBoundTcp6EndpointTable`, which are undocumented, stand behind `netstat -q` and are looked up when the
+//! program runs. Windows shows neither queues nor options nor timers, and of UDP no peer.
+
+use std::ffi::{CStr, c_void};
+use std::io;
+
+use portolan_core::kernel::mib::{self, Row, Table};
+use portolan_core::owner::Origin;
+use portolan_core::snapshot::{Gap, GapReason, Reading};
+use portolan_core::socket::{Family, State, Transport};
+use windows_sys::Win32::NetworkManagement::IpHelper::{
+    GetExtendedTcpTable, GetExtendedUdpTable, TCP_TABLE_OWNER_PID_ALL, UDP_TABLE_OWNER_PID,
+};
+use windows_sys::Win32::Networking::WinSock::{AF_INET, AF_INET6};
+use windows_sys::Win32::System::Memory::{GetProcessHeap, HeapFree, HeapSize};
+
+use super::buffer::{Buffer, error};
+use super::{addresses, library, namespace};
+use crate::sys::Sockets;
+use crate::{Error, SocketFilter};
+
+/// The sockets that the filter lets through. `first_holder` of each is its process id, for [`super::owners::find`].
+pub(crate) fn read(namespace: &crate::Namespace, filter: &SocketFilter) -> Result<Reading<Sockets>, Error> {
+    namespace::within(namespace, || read_tables(filter))?
+}
+
+fn read_tables(filter: &SocketFilter) -> Result<Reading<Sockets>, Error> {
+    let mut rows: Vec<Row> = Vec::new();
+    let mut gaps = Vec::new();
+    let mut failed = None;
+    let mut any = false;
+    for (table, family) in wanted(filter) {
+        let read = match table {
+            Table::Tcp | Table::Udp => documented(table, family),
+            Table::BoundTcp => bound(family),
+        };
+        match read {
+            Ok(bytes) => {
+                any = true;
+                keep(mib::rows(table, family, &bytes), table, &mut rows, &mut gaps);
+            }
+            Err(error) if table == Table::BoundTcp => note_bound(&error, &mut gaps),
+            Err(error) => {
+                let what = format!("{} {family} sockets", table.transport());
+                gaps.push(Gap::new(&what, GapReason::Unsupported, format!("the system's table: {error}")));
+                failed.get_or_insert((what, error));
+            }
+        }
+    }
+    if let (Some((what, source)), false) = (failed, any) {
+        return Err(Error::new(format!("read {what}"), source));
+    }
+    rows.retain(|row| filter.accepts(&row.socket));
+    Ok(Reading { value: with_origins(&rows), gaps })
+}
+
+/// The tables that the filter asks for.
+fn wanted(filter: &SocketFilter) -> Vec<(Table, Family)> {
+    let asks =
+        |states: &[State]| filter.states.is_empty() || states.iter().any(|s| filter.states.contains(s));
+    let no_connection = [State::Bound, State::Unconnected];
+    let connection: Vec<State> = State::ALL.into_iter().filter(|s| !no_connection.contains(s)).collect();
+    [(Table::Tcp, &connection[..]), (Table::BoundTcp, &[State::Bound]), (Table::Udp, &[State::Unconnected])]
+        .into_iter()
+        .filter(|(table, states)| filter.transport.is_none_or(|t| t == table.transport()) && asks(states))
+        .flat_map(|(table, _)| Family::ALL.map(|family| (table, family)))
+        .filter(|(_, family)| filter.family.is_none_or(|wanted| wanted == *family))
+        .collect()
+}
+
+const fn number(family: Family) -> u32 {
+    match family {
+        Family::Ipv4 => AF_INET as u32,
+        Family::Ipv6 => AF_INET6 as u32,
+    }
+}
+
+/// The bytes of a documented table.
+fn documented(table: Table, family: Family) -> io::Result<Vec<u8>> {
+    let family = number(family);
+    let buffer = Buffer::filled(|pointer, size| match table.transport() {
+        Transport::Tcp => {
+            // SAFETY: the buffer has the size that stands in `size`, where the function may write another one.
+            unsafe { GetExtendedTcpTable(pointer, &raw mut *size, 0, family, TCP_TABLE_OWNER_PID_ALL, 0) }
+        }
+        Transport::Udp => {
+            // SAFETY: as above.
+            unsafe { GetExtendedUdpTable(pointer, &raw mut *size, 0, family, UDP_TABLE_OWNER_PID, 0) }
+        }
+    })?;
+    Ok(buffer.bytes().to_vec())
+}
+
+/// Fills in a pointer to a table made on that heap.
+type BoundTable = unsafe extern "system" fn(*mut *mut c_void, *mut c_void, u32) -> u32;
+
+/// The bytes of the table of bound TCP sockets; an error of kind `Unsupported` where this Windows does not have it.
+fn bound(family: Family) -> io::Result<Vec<u8>> {
+    let name: &CStr = match family {
+        Family::Ipv4 => c"InternalGetBoundTcpEndpointTable",
+        Family::Ipv6 => c"InternalGetBoundTcp6EndpointTable",
+    };
+    let unsupported =
+        || io::Error::new(io::ErrorKind::Unsupported, "iphlpapi.dll here does not have this table");
+    let found = library::function("iphlpapi.dll", name).ok_or_else(unsupported)?;
+    // SAFETY: since Windows 10 the function of that name takes where to put the table, a heap and its flags.
+    let function = unsafe { std::mem::transmute::<unsafe extern "system" fn() -> isize, BoundTable>(found) };
+    let mut table = std::ptr::null_mut();
+    // SAFETY: it takes nothing and cannot fail.
+    let heap = unsafe { GetProcessHeap() };
+    // SAFETY: the function writes one pointer into `table`, to memory that it takes from that heap.
+    let code = unsafe { function(&raw mut table, heap, 0) };
+    if code != 0 {
+        return Err(error(code));
+    }
+    if table.is_null() {
+        return Err(unsupported());
+    }
+    // SAFETY: the function took this memory from that heap.
+    let size = unsafe { HeapSize(heap, 0, table) };
+    let bytes = match size {
+        usize::MAX => Err(io::Error::other("the table's size cannot be told")),
+        // SAFETY: the heap says that so many bytes are there, given out and filled by the system's own library; nothing
+        // else refers to them.
+        size => Ok(unsafe { std::slice::from_raw_parts(table.cast::<u8>(), size) }.to_vec()),
+    };
+    // SAFETY: the memory is from that heap, and nothing refers to it any more.
+    unsafe { HeapFree(heap, 0, table) };
+    bytes
+}
+
+/// Keeps the rows that were understood, with one gap for the others.
+fn keep(
+    read: Vec<Result<Row, portolan_core::wire::DecodeError>>,
+    table: Table,
+    rows: &mut Vec<Row>,
+    gaps: &mut Vec<Gap>,
+) {
+    let mut malformed = None;
+    for row in read {
+        match row {
+            Ok(row) => rows.push(row),
+            Err(error) => malformed.get_or_insert((0_u64, error)).0 += 1,
+        }
+    }
+    if let Some((count, error)) = malformed {
+        let detail = format!("{count} rows were not understood; of the first: {error}");
+        gaps.push(Gap::new(format!("{} sockets", table.transport()), GapReason::Malformed, detail));
+    }
+}
+
+/// One gap for both families.
+fn note_bound(error: &io::Error, gaps: &mut Vec<Gap>) {
+    let what = "bound sockets";
+    if gaps.iter().all(|gap| gap.what != what) {
+        let detail =
+            format!("TCP sockets that are bound and neither listen nor are connected are not shown: {error}");
+        gaps.push(Gap::new(what, GapReason::Unsupported, detail));
+    }
+}
+
+/// The sockets, each with its process id noted and the interface of a link-local address as its origin.
+fn with_origins(rows: &[Row]) -> Sockets {
+    let mut indexes: Vec<u32> = rows.iter().map(|row| row.interface).collect();
+    indexes.push(0);
+    indexes.sort_unstable();
+    indexes.dedup();
+    let names = if indexes.len() > 1 { addresses::names() } else { Vec::new() };
+    let name = |index: &u32| {
+        let known = names.iter().find(|(known, _)| known == index).map(|(_, name)| name.clone());
+        (*index != 0).then(|| known.unwrap_or_else(|| format!("#{index}")))
+    };
+    let origins =
+        indexes.iter().map(|index| Origin { interface: name(index), ..Origin::default() }).collect();
+    let sockets = rows.iter().map(|row| {
+        let origin = indexes.binary_search(&row.interface).unwrap_or_default();
+        let mut socket = row.socket;
+        (socket.origin, socket.first_holder) = (origin as u32, row.pid);
+        socket
+    });
+    Sockets { sockets: sockets.collect(), origins }
+}
