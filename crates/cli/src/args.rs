@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use portolan_host::Namespace;
 
 use crate::command::{
-    Command, chart, completions, explain, list, man, range, reserve, schema, snapshot, undo, who, why,
+    Command, chart, close, completions, explain, free, list, man, range, reserve, schema, snapshot, undo,
+    who, why,
 };
 use crate::output::{FORMATS, Format};
 
@@ -101,6 +102,8 @@ pub(crate) enum Verb {
     Why(why::Why),
     Range(range::Range),
     Reserve(reserve::Reserve),
+    Free(free::Free),
+    Close(Box<close::Close>),
     Undo(undo::Undo),
     Explain(explain::Explain),
     Snapshot(snapshot::Take),
@@ -119,6 +122,8 @@ impl Verb {
             Self::Why(command) => command,
             Self::Range(command) => command,
             Self::Reserve(command) => command,
+            Self::Free(command) => command,
+            Self::Close(command) => &**command,
             Self::Undo(command) => command,
             Self::Explain(command) => command,
             Self::Snapshot(command) => command,

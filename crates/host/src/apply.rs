@@ -96,9 +96,7 @@ fn carry_out(namespace: &Namespace, action: &Action) -> Outcome {
             return Ok(Outcome::Done);
         }
         Ok(match decide(action, &sys::observe(namespace, action)?) {
-            Decision::Do(left) => {
-                Outcome::Failed(format!("the system took it, but still to do is: {left}"))
-            }
+            Decision::Do(left) => Outcome::Failed(format!("the system took it, but still to do is: {left}")),
             Decision::Changed(how) => Outcome::Failed(how),
             _ => Outcome::Done,
         })

@@ -57,7 +57,8 @@ pub fn plan_close(
         // Taken out, so that a socket which stands twice in a look is closed once.
         groups.entry(whose).or_default().extend(connections.remove(&key(socket)).unwrap_or_default());
     }
-    let steps = groups.into_iter().filter(|(_, group)| !group.is_empty()).map(|(whose, group)| step(whose, group));
+    let steps =
+        groups.into_iter().filter(|(_, group)| !group.is_empty()).map(|(whose, group)| step(whose, group));
     let warnings = warnings(snapshot, &open, &holding);
     Ok(Plan { title: title.into(), note: None, place, steps: steps.collect(), warnings })
 }

@@ -79,8 +79,8 @@ pub struct Caller {
 /// What is to be freed, and how.
 #[derive(Clone, Debug)]
 pub struct FreeRequest {
-    /// The ports, each for one transport or both.
-    pub ports: Vec<(Option<Transport>, Port)>,
+    /// The ports.
+    pub ports: Vec<(Transport, Port)>,
     /// The first signal's name, one of [`SIGNALS`].
     pub signal: String,
     /// How long a process may take to end, milliseconds.
@@ -95,8 +95,7 @@ pub struct FreeRequest {
 
 impl FreeRequest {
     fn names(&self, transport: Transport, port: u16) -> bool {
-        let mut ports = self.ports.iter();
-        ports.any(|(wanted, number)| number.number() == port && wanted.is_none_or(|t| t == transport))
+        self.ports.iter().any(|(wanted, number)| (*wanted, number.number()) == (transport, port))
     }
 }
 
@@ -136,9 +135,7 @@ pub fn plan_free(
     let mut free = Free { snapshot, table, caller, request, refusals: Vec::new(), levels: Levels::default() };
     let (mut time_wait_ms, mut notes, mut reasons, mut held) = (0, Vec::new(), Vec::new(), false);
     for (transport, port) in &request.ports {
-        let of_port = |s: &&Socket| {
-            s.local_port == port.number() && transport.is_none_or(|transport| transport == s.transport)
-        };
+        let of_port = |s: &&Socket| (s.transport, s.local_port) == (*transport, port.number());
         let of_port: Vec<&Socket> = snapshot.sockets.iter().filter(of_port).collect();
         let holding: Vec<&Socket> = of_port.iter().copied().filter(|socket| is_holding(socket)).collect();
         if !holding.is_empty() {
@@ -149,13 +146,17 @@ pub fn plan_free(
         match without_holder(snapshot, *port, &of_port) {
             Ok(left) => {
                 time_wait_ms = time_wait_ms.max(left);
-                notes.push(format!("nobody holds {port}: it is free already"));
+                notes.push(format!("nobody holds {port}/{transport}: it is free already"));
             }
             Err(reason) => reasons.push(reason),
         }
     }
     if !held {
-        return if reasons.is_empty() { FreeAnswer::Free { time_wait_ms } } else { FreeAnswer::Refused(reasons) };
+        return if reasons.is_empty() {
+            FreeAnswer::Free { time_wait_ms }
+        } else {
+            FreeAnswer::Refused(reasons)
+        };
     }
     free.add_descendants();
     if !free.refusals.is_empty() {
@@ -315,12 +316,17 @@ impl<'a> Free<'a> {
             return Err(format!("{who} is the first process: it is never stopped"));
         }
         if pid == self.caller.pid {
-            return Err(format!("this program itself holds it, through a descriptor that it was started with: {who}"));
+            return Err(format!(
+                "this program itself holds it, through a descriptor that it was started with: {who}"
+            ));
         }
         if self.lineage(self.caller.pid).contains(&pid) {
-            return Err(format!("{who} has started this program: ending it would end this too; type it from elsewhere"));
+            return Err(format!(
+                "{who} has started this program: ending it would end this too; type it from elsewhere"
+            ));
         }
-        let of_user = owner.and_then(|owner| owner.unit.as_ref()).is_some_and(|unit| unit.starts_with("user@"));
+        let of_user =
+            owner.and_then(|owner| owner.unit.as_ref()).is_some_and(|unit| unit.starts_with("user@"));
         if name == "systemd" && of_user {
             return Err(format!(
                 "{who} is a user's service manager, which holds it for a socket unit: as that user, \
@@ -450,7 +456,8 @@ impl<'a> Free<'a> {
             .map(|child| self.described(child))
             .collect();
         if !left.is_empty() {
-            step = step.affecting(format!("its children get no signal (--tree ends them too): {}", listed(&left)));
+            step = step
+                .affecting(format!("its children get no signal (--tree ends them too): {}", listed(&left)));
         }
         Some(step)
     }

@@ -6,6 +6,7 @@
 
 mod close_plan;
 mod free_plan;
+mod freed;
 mod journal;
 mod own_file;
 mod range_plan;
@@ -16,7 +17,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use close_plan::plan_close;
-pub use free_plan::{Caller, FreeAnswer, FreeRequest, ProcessEntry, SIGNALS, is_critical, is_holding, plan_free};
+pub use free_plan::{
+    Caller, FreeAnswer, FreeRequest, ProcessEntry, SIGNALS, is_critical, is_holding, plan_free,
+};
+pub use freed::{Freed, freed};
 pub use journal::{Entry, EntryError, Event, Record, Standing, StepState, fold};
 pub use own_file::{HEADER, OwnFile};
 pub use range_plan::{FileValue, LINUX_DEFAULT, RangeNow, Stores, plan_range};
@@ -293,7 +297,6 @@ pub enum ProcessNow {
     /// Its number belongs to another process by now.
     Another,
 }
-
 
 /// What is to be done about an action, given what is there now.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -24,8 +24,8 @@ use crate::{Error, Namespace, OwnerSearch, SocketFilter};
 pub(crate) use system::bind::{Refusal, SYSTEM, as_user, bound, try_bind};
 pub use system::change::{effective_uid, place, range_now, reserved_now};
 pub(crate) use system::change::{observe, perform, private_folder, sweep, sync_folder};
-pub(crate) use system::namespace::within;
 pub use system::close::connections;
+pub(crate) use system::namespace::within;
 pub use system::stop::{caller, processes};
 
 /// What is set about ports, in one network namespace.

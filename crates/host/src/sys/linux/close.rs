@@ -18,10 +18,7 @@ const ATTEMPTS: u32 = 4;
 
 /// The TCP connections that a filter lets through, each with what names exactly it. One that came or went meanwhile may
 /// be missing.
-pub fn connections(
-    namespace: &Namespace,
-    filter: &SocketFilter,
-) -> Result<Vec<(Socket, Connection)>, Error> {
+pub fn connections(namespace: &Namespace, filter: &SocketFilter) -> Result<Vec<(Socket, Connection)>, Error> {
     within(namespace, || listed(filter))?
         .map_err(|refusal| Error::new("list connections", io::Error::other(refusal.to_string())))
 }
@@ -60,7 +57,8 @@ pub(super) fn close(connections: &[Connection]) -> Result<(), Error> {
             Err(refusal) => {
                 let why = match refusal {
                     Refusal::System(Errno::PERM | Errno::ACCESS) => {
-                        "closing somebody's connection needs root (CAP_NET_ADMIN); type it again after sudo".into()
+                        "closing somebody's connection needs root (CAP_NET_ADMIN); type it again after sudo"
+                            .into()
                     }
                     Refusal::System(Errno::OPNOTSUPP) => "this kernel cannot (it is built without \
                         CONFIG_INET_DIAG_DESTROY); `portolan free` ends the program instead"

@@ -75,10 +75,8 @@ fn run(program: &str, arguments: &[&str]) -> Result<(), Error> {
     Err(Error::new(doing(), io::Error::other(format!("{} ({})", said, output.status))))
 }
 
-/// The start time of a process in clock ticks since boot; with its pid it names the process for good.
-fn start_ticks(pid: u32) -> io::Result<u64> {
-    let stat = file::text(format!("/proc/{pid}/stat"), file::SHORT)?;
-    procfs::stat(&stat).map(|stat| stat.start_ticks).map_err(io::Error::other)
+fn stat_of(pid: u32) -> io::Result<procfs::Stat> {
+    procfs::stat(&file::text(format!("/proc/{pid}/stat"), file::SHORT)?).map_err(io::Error::other)
 }
 
 /// Every process that can be seen.
@@ -87,7 +85,7 @@ pub fn processes() -> Result<Vec<ProcessEntry>, Error> {
     let pids = folder.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let entry = |pid: u32| {
         // A process that ends meanwhile is no process any more.
-        let stat = procfs::stat(&file::text(format!("/proc/{pid}/stat"), file::SHORT).ok()?).ok()?;
+        let stat = stat_of(pid).ok()?;
         Some(ProcessEntry { pid, parent: stat.parent, start: stat.start_ticks, name: stat.name })
     };
     Ok(pids.filter_map(entry).collect())
@@ -107,8 +105,9 @@ pub fn caller() -> Caller {
 /// How a process stands now, and whether it still holds one of these sockets (with none: whether it runs).
 pub(crate) fn process_now(process: &ProcessKey, sockets: &[u32]) -> Result<ProcessNow, Error> {
     let look = || -> io::Result<ProcessNow> {
-        match start_ticks(process.pid) {
-            Ok(start) if start == process.start => {}
+        match stat_of(process.pid) {
+            Ok(stat) if stat.start_ticks == process.start && stat.ended => return Ok(ProcessNow::Gone),
+            Ok(stat) if stat.start_ticks == process.start => {}
             Ok(_) => return Ok(ProcessNow::Another),
             Err(gone) if is_gone(&gone) => return Ok(ProcessNow::Gone),
             Err(error) => return Err(error),
@@ -127,7 +126,7 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
 }
 
-/// Whether a process has a descriptor of one of these sockets. A zombie has none.
+/// Whether a process has a descriptor of one of these sockets.
 fn holds(pid: u32, sockets: &[u32]) -> io::Result<bool> {
     let unreadable = |why| match why {
         Unreadable::Gone => Ok(false),
@@ -171,7 +170,9 @@ fn stop_process(
         ProcessNow::Holding => {}
         ProcessNow::Gone | ProcessNow::LetGo => return Ok(()),
         ProcessNow::Another => {
-            return Err(failed(io::Error::other("that pid belongs to another process by now; nothing was sent")));
+            return Err(failed(io::Error::other(
+                "that pid belongs to another process by now; nothing was sent",
+            )));
         }
     }
     let stop = || -> io::Result<()> {
