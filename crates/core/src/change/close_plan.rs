@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use super::{Action, Place, Plan, Step, is_critical, is_holding};
 use crate::snapshot::Snapshot;
-use crate::socket::{Connection, Socket, State, Transport};
+use crate::socket::{Connection, OwnerState, Socket, State, Transport};
 use crate::wording;
 
 /// How many connections of a step are named.
@@ -50,8 +50,9 @@ pub fn plan_close(
     }
     let mut groups: BTreeMap<String, Vec<Connection>> = BTreeMap::new();
     for socket in &open {
-        let whose = match socket.state {
-            State::TimeWait => "of nobody any more (TIME_WAIT): their ports are free at once".to_owned(),
+        let whose = match (socket.state, socket.owner_state) {
+            (State::TimeWait, _) => "of nobody any more (TIME_WAIT): their ports are free at once".to_owned(),
+            (_, OwnerState::Nobody) => "of nobody any more: the kernel was finishing them".to_owned(),
             _ => format!("of {}, which lives on and gets ECONNABORTED", wording::holder(socket, snapshot)),
         };
         // Taken out, so that a socket which stands twice in a look is closed once.

@@ -163,8 +163,9 @@ mod tests {
         for (state, timer_ms) in
             [(State::TimeWait, 4_000), (State::TimeWait, 42_000), (State::Established, 90_000)]
         {
-            let socket = Socket::new(Transport::Tcp, state, ends.0, ends.1);
-            after.sockets.push(Socket { timer_ms, ..socket });
+            let mut socket = Socket::new(Transport::Tcp, state, ends.0, ends.1);
+            socket.timer_ms = timer_ms;
+            after.sockets.push(socket);
         }
         let free = told(&look(1, web(80, None)), &after);
         assert_eq!(free, Freed::Free { time_wait_ms: 42_000, connections: 1 });

@@ -52,7 +52,7 @@ fn a_row_recorded_from_a_kernel_is_read_and_each_truncation_is_an_error_or_a_row
         .collect();
     let (kind, body) = body(&bytes);
     assert!(is_row(kind));
-    let Row { socket, uid, cgroup, interface, cookie } = decode(Transport::Tcp, body).unwrap();
+    let Row { socket, uid, cgroup, interface, .. } = decode(Transport::Tcp, body).unwrap();
     assert_eq!((socket.local().to_string(), socket.state), ("[::1]:8080".to_owned(), State::Listen));
     assert_eq!((socket.send_queue, socket.inode), (5, 0x10_cd2b));
     assert_eq!((uid, cgroup, interface), (Some(0), Some(25), 0));
