@@ -9,6 +9,7 @@ pub mod cause;
 pub mod change;
 pub mod conflict;
 pub mod diagnose;
+pub mod excluded;
 pub mod kernel;
 pub mod owner;
 pub mod pick;
