@@ -99,9 +99,9 @@ pub fn look(look: &Look) -> Result<Snapshot, Error> {
     snapshot.host = sys::host(&look.namespace)?;
     let Sections { settings, counters, carriers, firewall } = look.sections;
     if settings {
-        let HostSettings { ranges, reservations, settings, addresses } =
+        let HostSettings { ranges, reservations, settings, components, addresses } =
             sys::settings(&look.namespace)?.into_value(&mut gaps);
-        snapshot = Snapshot { ranges, reservations, settings, addresses, ..snapshot };
+        snapshot = Snapshot { ranges, reservations, settings, components, addresses, ..snapshot };
     }
     if counters {
         snapshot.counters = sys::counters(&look.namespace)?.into_value(&mut gaps);

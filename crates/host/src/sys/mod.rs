@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use portolan_core::kernel::services::Services;
 use portolan_core::owner::{Holder, Origin, Owner};
 use portolan_core::range::{Carrier, EphemeralRange, FirewallRule, Reservation};
-use portolan_core::snapshot::{Host, LocalAddress, Reading, Settings};
+use portolan_core::snapshot::{Component, Host, LocalAddress, Reading, Settings};
 use portolan_core::socket::Socket;
 
 use crate::{Error, Namespace, OwnerSearch, SocketFilter};
@@ -47,6 +47,8 @@ pub struct HostSettings {
     pub reservations: Vec<Reservation>,
     /// Other settings.
     pub settings: Settings,
+    /// Parts of the system that set ports aside (Windows).
+    pub components: Vec<Component>,
     /// Addresses.
     pub addresses: Vec<LocalAddress>,
 }

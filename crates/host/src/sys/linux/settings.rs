@@ -47,9 +47,11 @@ pub(crate) fn settings() -> Reading<HostSettings> {
             .map(|value: u8| value != 0)
             .filter(|_| ipv6),
         ipv6: Some(ipv6),
+        ..Settings::default()
     };
     let reservations = sysctl::reservations(&reserved, &files);
-    Reading { value: HostSettings { ranges, reservations, settings, addresses }, gaps: std::mem::take(gaps) }
+    let value = HostSettings { ranges, reservations, settings, addresses, components: Vec::new() };
+    Reading { value, gaps: std::mem::take(gaps) }
 }
 
 /// A setting's value; none, with a gap, where it is not there or not understood.

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use portolan_core::change::{Action, Observed, Place, RangeNow, ReservedNow};
 
-use super::host;
 use super::namespace::within;
+use super::{close, host, stop};
 use crate::{Error, Namespace};
 
 fn not_yet(doing: &str) -> Error {
@@ -29,14 +29,21 @@ pub fn reserved_now(_namespace: &Namespace) -> Result<ReservedNow, Error> {
     Err(not_yet("change excluded port ranges"))
 }
 
-/// What the store of an action holds now.
+/// What there is now of an action's matter.
 pub(crate) fn observe(_namespace: &Namespace, action: &Action) -> Result<Observed, Error> {
-    if action.is_setting() { Err(not_yet("change this setting")) } else { Ok(Observed::Untold) }
+    match action {
+        Action::StopProcess { process, .. } => stop::process_now(process).map(Observed::Process),
+        other if other.is_setting() => Err(not_yet("change this setting")),
+        _ => Ok(Observed::Untold),
+    }
 }
 
 /// Carries an action out.
-pub(crate) fn perform(_namespace: &Namespace, action: &Action) -> Result<(), Error> {
-    super::stop::perform(action)
+pub(crate) fn perform(namespace: &Namespace, action: &Action) -> Result<(), Error> {
+    match action {
+        Action::CloseConnections { connections } => within(namespace, || close::close(connections))?,
+        other => stop::perform(other),
+    }
 }
 
 /// Nothing is left behind by a change that was cut off: there are no files of ours.

@@ -23,12 +23,14 @@ const LONGEST: u64 = 4 << 20;
 
 /// The host as this process sees it.
 pub(crate) fn host() -> Host {
+    let token = Token::own().ok();
     Host {
         name: name(),
         system: System::Windows,
         release: release(),
         boot_id: boot_id(),
-        privileged: Token::own().is_ok_and(|token| token.is_elevated()),
+        user: token.as_ref().and_then(Token::user),
+        privileged: token.is_some_and(|token| token.is_elevated()),
         // There are no privileged ports.
         may_bind_privileged: true,
         ..Host::default()

@@ -8,6 +8,7 @@ pub(crate) mod bind;
 mod buffer;
 pub(super) mod carriers;
 pub(crate) mod change;
+pub(crate) mod close;
 mod command;
 pub(super) mod counters;
 mod events;

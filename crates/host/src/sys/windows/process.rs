@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::windows::io::{AsRawHandle as _, FromRawHandle as _, OwnedHandle};
 
+use portolan_core::kernel::mib;
 use portolan_core::owner::Owner;
 use windows_sys::Wdk::System::Threading::{NtQueryInformationProcess, ProcessCommandLineInformation};
 use windows_sys::Win32::Foundation::{FILETIME, HANDLE, INVALID_HANDLE_VALUE, UNICODE_STRING};
@@ -23,8 +24,6 @@ use super::buffer::Buffer;
 use super::token::Token;
 use super::{service, wide};
 
-/// FILETIME's 1601-01-01 to 1970-01-01, in units of 100 ns.
-const TO_1970: u64 = 116_444_736_000_000_000;
 /// Bytes of a command line that are kept.
 const COMMAND_LIMIT: usize = 4096;
 /// A table without end is none.
@@ -135,8 +134,7 @@ impl Describer {
         }
         owner.unit = self.services.get(&pid).map(|names| names.join(","));
         if let Ok(process) = open(pid, PROCESS_QUERY_LIMITED_INFORMATION) {
-            owner.started_ms =
-                started(&process).ok().and_then(|time| time.checked_sub(TO_1970)).map(|t| t / 10_000);
+            owner.started_ms = started(&process).ok().and_then(mib::unix_ms);
             owner.executable = executable(&process);
             owner.command = command_line(&process);
             owner.user = Token::of(process.as_raw_handle()).ok().and_then(|token| token.user());

@@ -7,7 +7,7 @@
 use std::ffi::{CStr, c_void};
 use std::io;
 
-use portolan_core::kernel::mib::{self, Row, Table};
+use portolan_core::kernel::mib::{self, Endpoint, Rows};
 use portolan_core::owner::Origin;
 use portolan_core::snapshot::{Gap, GapReason, Reading};
 use portolan_core::socket::{Family, State, Transport};
@@ -24,29 +24,43 @@ use crate::{Error, SocketFilter};
 
 /// The sockets that the filter lets through. `first_holder` of each is its process id, for [`super::owners::find`].
 pub(crate) fn read(namespace: &crate::Namespace, filter: &SocketFilter) -> Result<Reading<Sockets>, Error> {
-    namespace::within(namespace, || read_tables(filter))?
+    namespace::within(namespace, || {
+        let rows = endpoints(filter)?;
+        Ok(Reading { value: with_origins(&rows.value), gaps: rows.gaps })
+    })?
 }
 
-fn read_tables(filter: &SocketFilter) -> Result<Reading<Sockets>, Error> {
-    let mut rows: Vec<Row> = Vec::new();
+/// The rows that the filter lets through.
+///
+/// # Errors
+/// No table can be read.
+pub(super) fn endpoints(filter: &SocketFilter) -> Result<Reading<Vec<Endpoint>>, Error> {
+    let mut rows: Vec<Endpoint> = Vec::new();
     let mut gaps = Vec::new();
     let mut failed = None;
     let mut any = false;
-    for (table, family) in wanted(filter) {
-        let read = match table {
-            Table::Tcp | Table::Udp => documented(table, family),
-            Table::BoundTcp => bound(family),
-        };
-        match read {
-            Ok(bytes) => {
-                any = true;
-                keep(mib::rows(table, family, &bytes), table, &mut rows, &mut gaps);
-            }
-            Err(error) if table == Table::BoundTcp => note_bound(&error, &mut gaps),
-            Err(error) => {
-                let what = format!("{} {family} sockets", table.transport());
-                gaps.push(Gap::new(&what, GapReason::Unsupported, format!("the system's table: {error}")));
-                failed.get_or_insert((what, error));
+    for transport in Transport::ALL.into_iter().filter(|t| filter.transport.is_none_or(|only| only == *t)) {
+        for family in Family::ALL.into_iter().filter(|f| filter.family.is_none_or(|only| only == *f)) {
+            match table(transport, family) {
+                Ok(mut read) => {
+                    any = true;
+                    if transport == Transport::Tcp && asks_for_bound(filter) {
+                        match bound(family) {
+                            Ok(bound) => read.extend(mib::bound_only(bound, &read)),
+                            Err(error) => note_bound(&error, &mut gaps),
+                        }
+                    }
+                    rows.append(&mut read);
+                }
+                Err(error) => {
+                    let what = format!("{transport} {family} sockets");
+                    let reason = match error.kind() {
+                        io::ErrorKind::InvalidData => GapReason::Malformed,
+                        _ => GapReason::Unsupported,
+                    };
+                    gaps.push(Gap::new(&what, reason, format!("the system's table: {error}")));
+                    failed.get_or_insert((what, error));
+                }
             }
         }
     }
@@ -54,21 +68,21 @@ fn read_tables(filter: &SocketFilter) -> Result<Reading<Sockets>, Error> {
         return Err(Error::new(format!("read {what}"), source));
     }
     rows.retain(|row| filter.accepts(&row.socket));
-    Ok(Reading { value: with_origins(&rows), gaps })
+    Ok(Reading { value: rows, gaps })
 }
 
-/// The tables that the filter asks for.
-fn wanted(filter: &SocketFilter) -> Vec<(Table, Family)> {
-    let asks =
-        |states: &[State]| filter.states.is_empty() || states.iter().any(|s| filter.states.contains(s));
-    let no_connection = [State::Bound, State::Unconnected];
-    let connection: Vec<State> = State::ALL.into_iter().filter(|s| !no_connection.contains(s)).collect();
-    [(Table::Tcp, &connection[..]), (Table::BoundTcp, &[State::Bound]), (Table::Udp, &[State::Unconnected])]
-        .into_iter()
-        .filter(|(table, states)| filter.transport.is_none_or(|t| t == table.transport()) && asks(states))
-        .flat_map(|(table, _)| Family::ALL.map(|family| (table, family)))
-        .filter(|(_, family)| filter.family.is_none_or(|wanted| wanted == *family))
-        .collect()
+fn asks_for_bound(filter: &SocketFilter) -> bool {
+    filter.states.is_empty() || filter.states.contains(&State::Bound)
+}
+
+/// One gap for both families.
+fn note_bound(error: &io::Error, gaps: &mut Vec<Gap>) {
+    let what = "bound sockets";
+    if gaps.iter().all(|gap| gap.what != what) {
+        let detail =
+            format!("TCP sockets that are bound and neither listen nor are connected are not shown: {error}");
+        gaps.push(Gap::new(what, GapReason::Unsupported, detail));
+    }
 }
 
 const fn number(family: Family) -> u32 {
@@ -78,27 +92,31 @@ const fn number(family: Family) -> u32 {
     }
 }
 
-/// The bytes of a documented table.
-fn documented(table: Table, family: Family) -> io::Result<Vec<u8>> {
-    let family = number(family);
-    let buffer = Buffer::filled(|pointer, size| match table.transport() {
+/// A documented table; an error of kind `InvalidData` where it is not understood.
+fn table(transport: Transport, family: Family) -> io::Result<Vec<Endpoint>> {
+    let number = number(family);
+    let buffer = Buffer::filled(|pointer, size| match transport {
         Transport::Tcp => {
             // SAFETY: the buffer has the size that stands in `size`, where the function may write another one.
-            unsafe { GetExtendedTcpTable(pointer, &raw mut *size, 0, family, TCP_TABLE_OWNER_PID_ALL, 0) }
+            unsafe { GetExtendedTcpTable(pointer, &raw mut *size, 0, number, TCP_TABLE_OWNER_PID_ALL, 0) }
         }
         Transport::Udp => {
             // SAFETY: as above.
-            unsafe { GetExtendedUdpTable(pointer, &raw mut *size, 0, family, UDP_TABLE_OWNER_PID, 0) }
+            unsafe { GetExtendedUdpTable(pointer, &raw mut *size, 0, number, UDP_TABLE_OWNER_PID, 0) }
         }
     })?;
-    Ok(buffer.bytes().to_vec())
+    decoded((transport, family), Rows::OwnerPid, buffer.bytes())
+}
+
+fn decoded(kind: (Transport, Family), rows: Rows, bytes: &[u8]) -> io::Result<Vec<Endpoint>> {
+    mib::endpoints(kind, rows, bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// Fills in a pointer to a table made on that heap.
 type BoundTable = unsafe extern "system" fn(*mut *mut c_void, *mut c_void, u32) -> u32;
 
-/// The bytes of the table of bound TCP sockets; an error of kind `Unsupported` where this Windows does not have it.
-fn bound(family: Family) -> io::Result<Vec<u8>> {
+/// The table of bound TCP sockets; an error of kind `Unsupported` where this Windows does not have it.
+fn bound(family: Family) -> io::Result<Vec<Endpoint>> {
     let name: &CStr = match family {
         Family::Ipv4 => c"InternalGetBoundTcpEndpointTable",
         Family::Ipv6 => c"InternalGetBoundTcp6EndpointTable",
@@ -129,42 +147,12 @@ fn bound(family: Family) -> io::Result<Vec<u8>> {
     };
     // SAFETY: the memory is from that heap, and nothing refers to it any more.
     unsafe { HeapFree(heap, 0, table) };
-    bytes
-}
-
-/// Keeps the rows that were understood, with one gap for the others.
-fn keep(
-    read: Vec<Result<Row, portolan_core::wire::DecodeError>>,
-    table: Table,
-    rows: &mut Vec<Row>,
-    gaps: &mut Vec<Gap>,
-) {
-    let mut malformed = None;
-    for row in read {
-        match row {
-            Ok(row) => rows.push(row),
-            Err(error) => malformed.get_or_insert((0_u64, error)).0 += 1,
-        }
-    }
-    if let Some((count, error)) = malformed {
-        let detail = format!("{count} rows were not understood; of the first: {error}");
-        gaps.push(Gap::new(format!("{} sockets", table.transport()), GapReason::Malformed, detail));
-    }
-}
-
-/// One gap for both families.
-fn note_bound(error: &io::Error, gaps: &mut Vec<Gap>) {
-    let what = "bound sockets";
-    if gaps.iter().all(|gap| gap.what != what) {
-        let detail =
-            format!("TCP sockets that are bound and neither listen nor are connected are not shown: {error}");
-        gaps.push(Gap::new(what, GapReason::Unsupported, detail));
-    }
+    decoded((Transport::Tcp, family), Rows::Bound, &bytes?)
 }
 
 /// The sockets, each with its process id noted and the interface of a link-local address as its origin.
-fn with_origins(rows: &[Row]) -> Sockets {
-    let mut indexes: Vec<u32> = rows.iter().map(|row| row.interface).collect();
+fn with_origins(rows: &[Endpoint]) -> Sockets {
+    let mut indexes: Vec<u32> = rows.iter().map(|row| row.scope).collect();
     indexes.push(0);
     indexes.sort_unstable();
     indexes.dedup();
@@ -176,7 +164,7 @@ fn with_origins(rows: &[Row]) -> Sockets {
     let origins =
         indexes.iter().map(|index| Origin { interface: name(index), ..Origin::default() }).collect();
     let sockets = rows.iter().map(|row| {
-        let origin = indexes.binary_search(&row.interface).unwrap_or_default();
+        let origin = indexes.binary_search(&row.scope).unwrap_or_default();
         let mut socket = row.socket;
         (socket.origin, socket.first_holder) = (origin as u32, row.pid);
         socket

@@ -4,11 +4,12 @@
 //! window is asked to close it, and has the time of the plan to end by itself. Left out on purpose: console events, which
 //! reach every program of the console and not the one that was meant.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::windows::io::{AsRawHandle as _, OwnedHandle};
 use std::time::Duration;
 
-use portolan_core::change::{Action, ProcessEntry, ProcessKey};
+use portolan_core::change::{Action, Caller, ProcessEntry, ProcessKey, ProcessNow};
 use windows_sys::Win32::Foundation::{
     ERROR_ACCESS_DENIED, ERROR_INVALID_PARAMETER, HWND, LPARAM, WAIT_OBJECT_0, WAIT_TIMEOUT,
 };
@@ -38,7 +39,7 @@ pub(crate) fn perform(action: &Action) -> Result<(), Error> {
         Action::StartUnit { unit } => {
             service::start(unit).map_err(|source| service_error("start", unit, source))
         }
-        Action::StopProcess { process, signal, timeout_ms, force } => {
+        Action::StopProcess { process, signal, timeout_ms, force, .. } => {
             stop_process(process, signal, Duration::from_millis(*timeout_ms), *force)
         }
         Action::StopContainer { runtime, .. } | Action::StartContainer { runtime, .. } => {
@@ -66,7 +67,45 @@ pub fn processes() -> Result<Vec<ProcessEntry>, Error> {
         let start = opened.and_then(|process| process::started(&process)).unwrap_or(0);
         ProcessEntry { pid: entry.pid, parent: entry.parent, start, name: entry.name }
     };
-    Ok(table.into_iter().map(entry).collect())
+    let mut entries: Vec<ProcessEntry> = table.into_iter().map(entry).collect();
+    let starts: HashMap<u32, u64> = entries.iter().map(|entry| (entry.pid, entry.start)).collect();
+    for entry in &mut entries {
+        // The number of a parent that has ended may belong to a later process.
+        if starts.get(&entry.parent).is_none_or(|parent| *parent > entry.start && entry.start != 0) {
+            entry.parent = 0;
+        }
+    }
+    Ok(entries)
+}
+
+/// The one who asks.
+pub fn caller() -> Caller {
+    Caller { pid: std::process::id(), ..Caller::default() }
+}
+
+/// How a process stands now. Which sockets it holds is told by the table alone, where they have no number that would
+/// stay theirs: one that runs counts as holding what it is stopped for.
+pub(crate) fn process_now(process: &ProcessKey) -> Result<ProcessNow, Error> {
+    let look = || -> io::Result<ProcessNow> {
+        let handle = match process::open(process.pid, PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_SYNCHRONIZE)
+        {
+            Err(gone) if is_gone(&gone) => return Ok(ProcessNow::Gone),
+            other => other?,
+        };
+        if process::started(&handle)? != process.start {
+            return Ok(ProcessNow::Another);
+        }
+        // A process that has ended is there as long as somebody has a handle of it.
+        let ended = ended_within(&handle, Duration::ZERO)?;
+        Ok(if ended { ProcessNow::Gone } else { ProcessNow::Holding })
+    };
+    look().map_err(|source| {
+        Error::new(format!("look at {} (pid {}) once more", process.name, process.pid), source)
+    })
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(ERROR_INVALID_PARAMETER.cast_signed())
 }
 
 /// Asks a process to end, waits, and with `force` terminates it. The handle is opened first and the start time read
@@ -111,13 +150,12 @@ fn stop_process(process: &ProcessKey, signal: &str, timeout: Duration, force: bo
 fn same_process(process: &ProcessKey) -> io::Result<Option<OwnedHandle>> {
     let rights = PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_SYNCHRONIZE | PROCESS_TERMINATE;
     let handle = match process::open(process.pid, rights) {
-        Err(gone) if gone.raw_os_error() == Some(ERROR_INVALID_PARAMETER.cast_signed()) => return Ok(None),
+        Err(gone) if is_gone(&gone) => return Ok(None),
         other => other?,
     };
     if process::started(&handle)? != process.start {
         return Err(io::Error::other("that pid belongs to another process by now; nothing was done to it"));
     }
-    // A process that has ended is there as long as somebody has a handle of it.
     Ok((!ended_within(&handle, Duration::ZERO)?).then_some(handle))
 }
 
