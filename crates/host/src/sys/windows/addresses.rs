@@ -112,3 +112,18 @@ fn ip(address: &SOCKET_ADDRESS) -> Option<IpAddr> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loopback_address_has_its_prefix_and_an_interface() {
+        let addresses = addresses().unwrap();
+        let loopback = addresses.iter().find(|local| local.address.to_string() == "127.0.0.1").unwrap();
+        assert_eq!(loopback.prefix, 8);
+        assert!(!loopback.interface.is_empty());
+        assert!(index_of(&loopback.interface).is_some());
+        assert_eq!(index_of("no such interface"), None);
+    }
+}

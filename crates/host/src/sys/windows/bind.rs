@@ -162,3 +162,66 @@ pub(crate) fn as_user<T: Send>(uid: Option<u32>, work: impl FnOnce() -> T + Send
         Some(uid) => super::user::user(&uid.to_string()).map(|_| work()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use windows_sys::Win32::Networking::WinSock::SO_EXCLUSIVEADDRUSE;
+
+    use super::*;
+
+    const ANY: &str = "127.0.0.1:0";
+
+    fn code(address: SocketAddr) -> i32 {
+        let refusal = bound(Transport::Tcp, address, None, Reuse::Plain).unwrap_err();
+        assert_eq!((refusal.call, refusal.no_such_family), ("bind", false));
+        refusal.code
+    }
+
+    fn local(socket: &std::net::TcpListener) -> SocketAddr {
+        socket.local_addr().unwrap()
+    }
+
+    #[test]
+    fn a_held_port_is_refused_until_it_is_let_go() {
+        let holder = std::net::TcpListener::bind(ANY).unwrap();
+        let address = local(&holder);
+        assert_eq!(code(address), 10048);
+        drop(holder);
+        let (_held, bound_to) = bound(Transport::Tcp, address, None, Reuse::Plain).unwrap();
+        assert_eq!((bound_to, code(address)), (address, 10048));
+    }
+
+    #[test]
+    fn an_exclusive_holder_refuses_even_reuse_with_access_denied() {
+        let socket = socket(Transport::Tcp, ANY.parse().unwrap()).unwrap();
+        set(&socket, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, 1).unwrap();
+        let (name, length) = socket_address(ANY.parse().unwrap());
+        // SAFETY: as in `bound`.
+        let done = unsafe { bind_to(socket.as_raw_socket() as usize, (&raw const name).cast(), length) };
+        assert_eq!(done, 0);
+        let listener = std::net::TcpListener::from(socket);
+        let refusal = bound(Transport::Tcp, local(&listener), None, Reuse::ReuseAddress).unwrap_err();
+        assert_eq!((refusal.call, refusal.code), ("bind", 10013));
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_refused() {
+        assert_eq!(code("192.0.2.1:7000".parse().unwrap()), 10049);
+    }
+
+    #[test]
+    fn the_wildcard_of_ipv6_is_bound_for_both_families() {
+        let (held, _) = bound(Transport::Udp, "[::]:0".parse().unwrap(), None, Reuse::Plain).unwrap();
+        let port = std::net::UdpSocket::from(held.try_clone().unwrap()).local_addr().unwrap().port();
+        let asked = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), port);
+        let refusal = bound(Transport::Udp, asked, None, Reuse::Plain).unwrap_err();
+        assert_eq!(refusal.code, 10048);
+    }
+
+    #[test]
+    fn nobody_binds_for_another_user() {
+        assert_eq!(as_user(None, || 7).unwrap(), 7);
+        let error = as_user(Some(1000), || 7).unwrap_err().to_string();
+        assert!(error.contains("leave --user out"), "{error}");
+    }
+}

@@ -24,7 +24,7 @@ use super::buffer::Buffer;
 use super::token::Token;
 use super::{service, wide};
 
-/// Bytes of a command line that are kept.
+/// UTF-16 units of a command line that are kept.
 const COMMAND_LIMIT: usize = 4096;
 /// A table without end is none.
 const MOST: usize = 1 << 20;
@@ -175,9 +175,34 @@ fn command_line(process: &OwnedHandle) -> Option<String> {
     // The text lies behind it in the same buffer; wherever the pointer leads, only bytes of the buffer are read.
     let from = (text.Buffer.addr()).checked_sub(buffer.bytes().as_ptr().addr())?;
     let bytes = buffer.bytes().get(from..from.checked_add(text.Length.into())?)?;
-    let units: Vec<u16> =
-        bytes.as_chunks().0.iter().map(|bytes: &[u8; 2]| u16::from_le_bytes(*bytes)).collect();
-    let mut line = wide::text(&units);
-    line.truncate(line.floor_char_boundary(COMMAND_LIMIT));
+    let units = bytes.as_chunks().0.iter().map(|bytes: &[u8; 2]| u16::from_le_bytes(*bytes));
+    let line = wide::text(&units.take(COMMAND_LIMIT).collect::<Vec<u16>>());
     (!line.is_empty()).then_some(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_described_with_all_there_is_to_know() {
+        let describer = Describer::new().unwrap();
+        let pid = std::process::id();
+        assert!(describer.knows(pid) && !describer.knows(pid + 1));
+        let owner = describer.describe(pid);
+        let path = std::env::current_exe().unwrap();
+        assert_eq!(owner.executable.as_deref(), path.to_str());
+        assert_eq!(Some(owner.name.as_str()), path.file_name().and_then(|name| name.to_str()));
+        let started = owner.started_ms.unwrap();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+        assert!(u128::from(started) <= now && u128::from(started) + 600_000 > now, "{started} {now}");
+        assert!(owner.user.is_some());
+        assert_eq!(owner.unit, None);
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_is_its_number_alone() {
+        let owner = Describer::new().unwrap().describe(u32::MAX - 2);
+        assert_eq!(owner, Owner { pid: u32::MAX - 2, ..Owner::default() });
+    }
 }

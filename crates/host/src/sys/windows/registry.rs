@@ -105,3 +105,27 @@ fn read(key: &str, value: &str, kind: REG_ROUTINE_FLAGS) -> io::Result<Option<Bu
         (Err(_), code) => Err(error(code)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VERSION: &str = r"SOFTWARE\Microsoft\Windows NT\CurrentVersion";
+
+    #[test]
+    fn values_are_read_by_their_type_and_missing_ones_are_none() {
+        assert_eq!(number(VERSION, "CurrentMajorVersionNumber").unwrap(), Some(10));
+        assert_eq!(number(VERSION, "NoSuchValue").unwrap(), None);
+        assert_eq!(number(r"SOFTWARE\No\Such\Key", "Value").unwrap(), None);
+        assert!(number(VERSION, "ProductName").is_err(), "a text is no number");
+        assert_eq!(texts(VERSION, "NoSuchValue").unwrap(), None);
+    }
+
+    #[test]
+    fn the_texts_of_a_key_come_with_their_names() {
+        let values = named_texts(VERSION).unwrap();
+        assert!(values.iter().any(|(name, text)| name == "ProductName" && text.contains("Windows")));
+        assert!(values.iter().all(|(name, _)| name != "CurrentMajorVersionNumber"), "no text");
+        assert_eq!(named_texts(r"SOFTWARE\No\Such\Key").unwrap(), []);
+    }
+}

@@ -158,3 +158,26 @@ fn until(service: &Handle, wanted: u32) -> io::Result<()> {
         thread::sleep(INTERVAL);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn running_services_are_known_by_their_processes() {
+        let services = by_process().unwrap();
+        assert!(!services.is_empty());
+        assert!(services.iter().all(|(pid, names)| *pid != 0 && names.iter().all(|name| !name.is_empty())));
+        let name = services.values().flatten().next().unwrap();
+        assert_eq!(state(name).unwrap(), Some(SERVICE_RUNNING));
+    }
+
+    #[test]
+    fn a_service_that_is_not_installed_is_none_to_ask_and_an_error_to_stop() {
+        assert_eq!(state("portolan-no-such-service").unwrap(), None);
+        assert_eq!(
+            stop("portolan-no-such-service").unwrap_err().raw_os_error(),
+            Some(ERROR_SERVICE_DOES_NOT_EXIST.cast_signed())
+        );
+    }
+}

@@ -171,3 +171,54 @@ fn with_origins(rows: &[Endpoint]) -> Sockets {
     });
     Sockets { sockets: sockets.collect(), origins }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+
+    use super::*;
+
+    fn find(local: std::net::SocketAddr, state: State) -> Option<Endpoint> {
+        let rows = endpoints(&SocketFilter::default()).unwrap().value;
+        rows.into_iter().find(|row| row.socket.local() == local && row.socket.state == state)
+    }
+
+    #[test]
+    fn sockets_of_this_process_are_in_the_tables_with_its_number() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = TcpListener::bind(address).unwrap();
+            let local = listener.local_addr().unwrap();
+            let client = TcpStream::connect(local).unwrap();
+            let udp = UdpSocket::bind(address).unwrap();
+            let own = std::process::id();
+            assert_eq!(find(local, State::Listen).unwrap().pid, own);
+            let connected = find(client.local_addr().unwrap(), State::Established).unwrap();
+            assert_eq!((connected.pid, connected.socket.remote()), (own, local));
+            assert_eq!(find(udp.local_addr().unwrap(), State::Unconnected).unwrap().pid, own);
+            drop((client, listener));
+            assert_eq!(find(local, State::Listen), None);
+        }
+    }
+
+    #[test]
+    fn a_filter_reads_only_what_it_asks_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let _udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let rows = |filter| endpoints(&filter).unwrap().value;
+        let states = [State::Listen].into();
+        let listening = rows(SocketFilter { states, ..SocketFilter::default() });
+        assert!(listening.iter().all(|row| row.socket.state == State::Listen) && !listening.is_empty());
+        let ipv6 = rows(SocketFilter { family: Some(Family::Ipv6), ..SocketFilter::default() });
+        assert!(ipv6.iter().all(|row| row.socket.family == Family::Ipv6));
+        let port = listener.local_addr().unwrap().port();
+        let one = SocketFilter {
+            local_ports: Some(
+                [portolan_core::port::PortRange::new(port, port).unwrap()].into_iter().collect(),
+            ),
+            transport: Some(Transport::Tcp),
+            ..SocketFilter::default()
+        };
+        let [row] = &rows(one)[..] else { panic!("one listener holds {port}") };
+        assert_eq!(row.pid, std::process::id());
+    }
+}

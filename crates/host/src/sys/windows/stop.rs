@@ -211,3 +211,70 @@ unsafe extern "system" fn ask(window: HWND, asked: LPARAM) -> BOOL {
     }
     1
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    /// A process that waits for its input to end, killed when dropped.
+    struct Waiting(Child);
+
+    impl Waiting {
+        fn new() -> Self {
+            let program = super::super::command::system_folder().unwrap().join("cmd.exe");
+            let mut command = Command::new(program);
+            Self(command.arg("/k").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap())
+        }
+
+        fn key(&self) -> ProcessKey {
+            let found = processes().unwrap().into_iter().find(|entry| entry.pid == self.0.id()).unwrap();
+            assert_eq!(found.parent, std::process::id());
+            ProcessKey { pid: found.pid, start: found.start, name: found.name }
+        }
+    }
+
+    impl Drop for Waiting {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    fn stop(process: &ProcessKey, signal: &str, force: bool) -> Result<(), Error> {
+        let (signal, process) = (signal.to_owned(), process.clone());
+        perform(&Action::StopProcess { process, sockets: Vec::new(), signal, timeout_ms: 200, force })
+    }
+
+    #[test]
+    fn a_process_without_a_window_ends_by_force_only() {
+        let mut waiting = Waiting::new();
+        let key = waiting.key();
+        assert_eq!(process_now(&key).unwrap(), ProcessNow::Holding);
+        let error = stop(&key, "TERM", false).unwrap_err().to_string();
+        assert!(error.ends_with("--force ends it"), "{error}");
+        assert!(waiting.0.try_wait().unwrap().is_none());
+        stop(&key, "TERM", true).unwrap();
+        assert_eq!(waiting.0.wait().unwrap().code(), Some(1));
+        assert_eq!(process_now(&key).unwrap(), ProcessNow::Gone);
+        stop(&key, "KILL", false).unwrap();
+    }
+
+    #[test]
+    fn a_pid_that_belongs_to_another_process_is_left_alone() {
+        let mut waiting = Waiting::new();
+        let earlier = ProcessKey { start: waiting.key().start - 1, ..waiting.key() };
+        assert_eq!(process_now(&earlier).unwrap(), ProcessNow::Another);
+        let error = stop(&earlier, "KILL", true).unwrap_err().to_string();
+        assert!(error.contains("another process by now"), "{error}");
+        assert!(waiting.0.try_wait().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_signal_that_windows_does_not_have_is_refused() {
+        let waiting = Waiting::new();
+        let error = stop(&waiting.key(), "USR1", true).unwrap_err().to_string();
+        assert!(error.contains("Windows has no signal USR1"), "{error}");
+    }
+}

@@ -85,3 +85,14 @@ impl Token {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_a_user_with_a_domain() {
+        let user = Token::own().unwrap().user().unwrap();
+        assert!(user.split_once('\\').is_some_and(|(domain, name)| !domain.is_empty() && !name.is_empty()));
+    }
+}
