@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use portolan_host::Namespace;
 
 use crate::command::{
-    Command, chart, completions, explain, hold, list, man, pick, range, reserve, schema, snapshot, undo, wait,
-    who, why,
+    Command, chart, completions, explain, hold, list, man, pick, range, reserve, schema, snapshot, undo,
+    wait, who, why,
 };
 use crate::output::{FORMATS, Format};
 

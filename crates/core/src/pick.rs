@@ -197,21 +197,15 @@ mod tests {
         let known = well_known::PORTS.iter().filter(|(port, _)| wanted.range.contains(*port)).count() as u32;
         assert_eq!(
             taken.counts(),
-            [
-                (Reason::Privileged, 1),
-                (Reason::Reserved, 1),
-                (Reason::WellKnown, known),
-                (Reason::Held, 1),
-            ]
+            [(Reason::Privileged, 1), (Reason::Reserved, 1), (Reason::WellKnown, known), (Reason::Held, 1),]
         );
     }
 
     #[test]
     fn a_socket_of_the_other_transport_is_not_in_the_way_unless_both_are_wanted() {
         let of = |transports: Vec<Transport>| Wanted { transports, ..wanted("7501-7501", None) };
-        let offered = |wanted: &Wanted| {
-            candidates(wanted, &taken(&snapshot(), wanted, &Services::default()), 0).len()
-        };
+        let offered =
+            |wanted: &Wanted| candidates(wanted, &taken(&snapshot(), wanted, &Services::default()), 0).len();
         assert_eq!(offered(&of(vec![Transport::Udp])), 1);
         assert_eq!(offered(&of(vec![Transport::Tcp])), 0);
         assert_eq!(offered(&of(Vec::new())), 0);
@@ -229,10 +223,7 @@ mod tests {
         let nothing = taken(&Snapshot::default(), &anywhere, &Services::default());
         assert_eq!(candidates(&anywhere, &nothing, 7), [9502, 9503, 9504, 9500, 9501]);
         let privileged = wanted("80-80", None);
-        assert_eq!(
-            candidates(&privileged, &taken(&snapshot(), &privileged, &services()), 7),
-            [] as [u16; 0]
-        );
+        assert_eq!(candidates(&privileged, &taken(&snapshot(), &privileged, &services()), 7), [] as [u16; 0]);
     }
 
     #[test]

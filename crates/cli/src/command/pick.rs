@@ -137,10 +137,8 @@ impl Pick {
         aside.extend(gaps.iter().map(|gap| format!("not seen: {}: {}", gap.what, gap.detail)));
         let shown = if enough { &ports[..] } else { &[] };
         let blocks = shown.iter().map(|port| Block::Line(port.to_string().into())).collect();
-        let rows = Table::of_rows(
-            [Column::numbers("port")],
-            shown.iter().map(|port| [port.to_string()]).collect(),
-        );
+        let rows =
+            Table::of_rows([Column::numbers("port")], shown.iter().map(|port| [port.to_string()]).collect());
         let left_out = taken.counts().iter().map(|&(why, ports)| LeftOut { why, ports }).collect();
         let body = Picked { ports, asked: self.count, left_out, refused, gaps };
         let exit = if enough { Exit::Fine } else { Exit::Not };
@@ -159,7 +157,11 @@ impl Pick {
         let asked = u64::from(self.count);
         let first = match found {
             0 => format!("no port of {} can be offered", self.range),
-            _ => format!("{found} of the {} asked for can be offered in {}", counted(asked, "port"), self.range),
+            _ => format!(
+                "{found} of the {} asked for can be offered in {}",
+                counted(asked, "port"),
+                self.range
+            ),
         };
         format!("{first}{why}: {way}")
     }

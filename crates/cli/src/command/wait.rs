@@ -152,14 +152,7 @@ fn pause(seen: SeenState, local: bool) -> Duration {
 }
 
 impl Wait {
-    fn report(
-        &self,
-        target: &Target,
-        reached: bool,
-        waited: Duration,
-        seen: Seen,
-        queries: u64,
-    ) -> Report {
+    fn report(&self, target: &Target, reached: bool, waited: Duration, seen: Seen, queries: u64) -> Report {
         let time = format!("{:.1} s", waited.as_secs_f64());
         let goal = self.wanted.name();
         let line = Line::new().strong(target.to_string());

@@ -43,7 +43,7 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
             .with_evidence([inferred(case.snapshot, question)])
             .with_evidence(wording::trials(case.trials))
             .with_remedies([remedy::reuse_address(case.trials)])
-            .with_remedies((left > 0).then(|| remedy::wait(question, left + 1))),
+            .with_remedies((left > 0).then(|| remedy::wait(question, left + 1)).flatten()),
     ]
 }
 

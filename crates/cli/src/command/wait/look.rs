@@ -181,8 +181,7 @@ impl<'a> Looker<'a> {
             SeenState::Listening => &[State::Listen, State::Unconnected],
             _ => &[],
         };
-        let look =
-            Look { sockets: Some(self.filter(states)), owners: OwnerSearch::All, ..Look::default() };
+        let look = Look { sockets: Some(self.filter(states)), owners: OwnerSearch::All, ..Look::default() };
         match self.session.see(look) {
             Ok(snapshot) => holders(&snapshot, seen),
             // It was asked for the details alone.

@@ -32,7 +32,9 @@ impl Target {
         if let (Some(suffix), Some(option)) = (suffix, transport)
             && suffix != option
         {
-            return Err(format!("'{text}' is of {suffix}, and --transport says {option}: leave one of them out"));
+            return Err(format!(
+                "'{text}' is of {suffix}, and --transport says {option}: leave one of them out"
+            ));
         }
         let transport = suffix.or(transport).unwrap_or(Transport::Tcp);
         let (host, port) = match place.rsplit_once(':') {
