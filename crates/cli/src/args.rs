@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use portolan_host::Namespace;
 
 use crate::command::{
-    Command, chart, completions, explain, hold, list, man, pick, range, reserve, schema, snapshot, undo,
-    wait, who, why,
+    Command, chart, close, completions, explain, free, hold, list, man, pick, range, reserve, schema,
+    snapshot, undo, wait, who, why,
 };
 use crate::output::{FORMATS, Format};
 
@@ -102,6 +102,8 @@ pub(crate) enum Verb {
     Why(why::Why),
     Range(range::Range),
     Reserve(reserve::Reserve),
+    Free(free::Free),
+    Close(close::Close),
     Undo(undo::Undo),
     Pick(pick::Pick),
     Wait(wait::Wait),
@@ -123,6 +125,8 @@ impl Verb {
             Self::Why(command) => command,
             Self::Range(command) => command,
             Self::Reserve(command) => command,
+            Self::Free(command) => command,
+            Self::Close(command) => command,
             Self::Undo(command) => command,
             Self::Pick(command) => command,
             Self::Wait(command) => command,

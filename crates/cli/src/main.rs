@@ -8,6 +8,7 @@ mod cells;
 mod changing;
 mod command;
 mod exit;
+mod filter;
 #[cfg(test)]
 mod fixture;
 mod output;

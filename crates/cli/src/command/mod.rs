@@ -3,8 +3,10 @@
 //! A new command is a new file here and a variant in `args.rs`.
 
 pub(crate) mod chart;
+pub(crate) mod close;
 pub(crate) mod completions;
 pub(crate) mod explain;
+pub(crate) mod free;
 pub(crate) mod hold;
 pub(crate) mod list;
 pub(crate) mod man;
@@ -62,6 +64,8 @@ pub(crate) static SCHEMAS: &[(&str, MakeSchema)] = &[
     ("range", range::schema),
     ("reserve", reserve::schema),
     ("reserve-suggest", reserve::suggest_schema),
+    ("free", free::schema),
+    ("close", changing::schema),
     ("change", changing::schema),
     ("undo", undo::schema),
     ("pick", pick::schema),

@@ -4,6 +4,7 @@ mod addresses;
 pub(crate) mod bind;
 pub(super) mod carriers;
 pub(crate) mod change;
+pub(crate) mod close;
 mod command;
 pub(super) mod counters;
 mod descriptors;
