@@ -10,6 +10,7 @@ pub mod inet_diag;
 pub mod iptables;
 pub mod malformed;
 pub mod mib;
+pub mod netsh;
 pub mod nftables;
 pub mod packet_filter;
 pub mod passwd;
