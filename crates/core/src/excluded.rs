@@ -88,7 +88,7 @@ pub fn hns_range(snapshot: &Snapshot) -> Option<PortRange> {
 
 /// Whether the excluded ranges could not be read: then none in the list is no word for none.
 pub fn unread(snapshot: &Snapshot) -> bool {
-    snapshot.gaps.iter().any(|gap| gap.what.contains("excluded"))
+    snapshot.gaps.iter().any(|gap| gap.what == "reservations")
 }
 
 /// What is known of a dynamic range that begins low.

@@ -6,7 +6,7 @@ mod windows;
 use std::net::{IpAddr, SocketAddr};
 
 pub use windows::{
-    another_port, back_to_default, cycle_hyperv, hns_off, keep_over_winnat, remove_exclusion, reserve_ports,
+    back_to_default, cycle_hyperv, hns_off, keep_over_winnat, remove_exclusion, reserve_ports,
 };
 
 use crate::cause;
@@ -78,15 +78,20 @@ pub fn reuse_address(snapshot: &Snapshot, trials: &[Trial]) -> Remedy {
     })
 }
 
-/// Waits, and asks the same question again; with 0 seconds for as long as it takes.
-pub fn wait(snapshot: &Snapshot, question: &Question, seconds: u64) -> Remedy {
-    if cause::is_windows(snapshot) || seconds == 0 {
-        return windows::wait(question, seconds);
-    }
-    Remedy::command(
-        format!("wait {seconds} s, then ask again"),
-        format!("sleep {seconds}; {}", ask_again(question)),
-    )
+/// Waits until the port binds plainly on every address, in so many seconds where that is known. It needs a port: `bind(0)`
+/// has nothing to wait for.
+pub fn wait(question: &Question, seconds: Option<u64>) -> Option<Remedy> {
+    let transport = if question.transport == Transport::Udp { "/udp" } else { "" };
+    let command = format!("portolan wait {}{transport} --for free", question.port?);
+    let known = seconds.map_or_else(String::new, |seconds| format!(", in {seconds} s"));
+    Some(Remedy::command(format!("wait until it binds{known}"), command))
+}
+
+/// A port beside the one that was asked for.
+pub fn another_port(question: &Question) -> Option<Remedy> {
+    let transport = if question.transport == Transport::Udp { " --transport udp" } else { "" };
+    let command = format!("portolan pick --near {}{transport}", question.port?);
+    Some(Remedy::command("take another port", command))
 }
 
 /// Ways to stop those who hold these sockets, or to see them first where they could not be seen.

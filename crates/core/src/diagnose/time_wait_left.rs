@@ -52,8 +52,11 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
 
 /// Windows does not show how long is left.
 fn wait(snapshot: &Snapshot, question: &Question, left: u64) -> Option<Remedy> {
-    let seconds = if left > 0 { left + 1 } else { 0 };
-    (left > 0 || cause::is_windows(snapshot)).then(|| remedy::wait(snapshot, question, seconds))
+    let seconds = (left > 0).then_some(left + 1);
+    if seconds.is_none() && !cause::is_windows(snapshot) {
+        return None;
+    }
+    remedy::wait(question, seconds)
 }
 
 /// Whose they were, as far as other sockets of the port tell.

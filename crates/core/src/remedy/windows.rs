@@ -10,7 +10,7 @@ use crate::owner::Owner;
 use crate::port::{PortRange, PortSet};
 use crate::range::{Carrier, CarrierKind};
 use crate::snapshot::Snapshot;
-use crate::socket::{Socket, Transport};
+use crate::socket::Socket;
 use crate::wording;
 
 /// The longest list of ports that is put into one command: cmd takes 8,191 characters.
@@ -31,19 +31,6 @@ const GUESTS: [(&str, &str, &str); 4] = [
     ("com.docker", "it passes the port on to a container: see which, and stop that", "docker ps"),
     ("vmmem", "a virtual machine has the port: see what runs in WSL", "wsl --list --running"),
 ];
-
-fn on(transport: Transport) -> &'static str {
-    if transport == Transport::Udp { " --transport udp" } else { "" }
-}
-
-/// A port nearby that is free and stays so.
-pub fn another_port(question: &Question) -> Option<Remedy> {
-    let port = question.port?;
-    Some(Remedy::command(
-        "take another port",
-        format!("portolan pick --near {port}{}", on(question.transport)),
-    ))
-}
 
 /// Keeps a port that WinNAT took: WinNAT stops, the port is excluded, WinNAT starts and goes elsewhere.
 pub fn keep_over_winnat(question: &Question) -> Option<Remedy> {
@@ -101,14 +88,6 @@ pub(super) fn no_reuse_address() -> Remedy {
         "leave SO_REUSEADDR alone: on Windows it lets two programs have one port at the same time, and which of them \
          gets a connection is undefined",
     )
-}
-
-/// Waits until the port binds, at most for some seconds; 0 waits without an end.
-pub(super) fn wait(question: &Question, seconds: u64) -> Remedy {
-    let port = question.port.map_or(0, u16::from);
-    let transport = if question.transport == Transport::Udp { "/udp" } else { "" };
-    let timeout = if seconds == 0 { String::new() } else { format!(" --timeout {seconds}") };
-    Remedy::command("wait until it binds", format!("portolan wait {port}{transport} --for free{timeout}"))
 }
 
 /// The container that a port is published for.
@@ -173,7 +152,7 @@ fn service_name(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::socket::State;
+    use crate::socket::{State, Transport};
 
     fn stopped(owner: &Owner) -> Vec<Remedy> {
         let socket = Socket::unconnected(Transport::Tcp, State::Listen, "0.0.0.0:80".parse().unwrap());

@@ -159,7 +159,7 @@ fn an_administered_exclusion_lets_a_program_bind_and_says_what_may_still_refuse(
 #[test]
 fn ranges_that_could_not_be_read_are_the_likely_cause_and_said_to_be_unread() {
     let mut host = windows_host();
-    host.gaps.push(Gap::new("excluded port ranges", GapReason::Malformed, "netsh printed nothing"));
+    host.gaps.push(Gap::new("reservations", GapReason::Malformed, "netsh printed nothing"));
     let findings = ask(&host, "8080", DENIED);
     assert_eq!(rules(&findings), [("excluded-range", Error)]);
     assert!(findings[0].summary.ends_with("but those could not be read."), "{}", findings[0].summary);
