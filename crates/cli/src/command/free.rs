@@ -196,7 +196,11 @@ impl Free {
             return Ok(report(change, Vec::new(), before, &plan.title, "a dry run: nothing was changed"));
         }
         let after = self.watch(session, change.done && may_be_restarted(plan))?;
-        let ports = self.outcome(session, before, &after)?;
+        let mut ports = self.outcome(session, before, &after)?;
+        if !change.done {
+            // The step that failed says what to do.
+            ports.iter_mut().for_each(|port| port.advice = None);
+        }
         let end = match ports.iter().all(|port| port.free) {
             true => "freed",
             false => "not freed",

@@ -62,9 +62,9 @@ fn held(snapshot: &Snapshot, processes: &[ProcessEntry], socket: &Socket, again:
         return Freed::Held { again, verdict, advice: "see who it is: type it again as root".into() };
     };
     if !again {
-        let verdict = format!("{} is still held by {holder}, which shares the socket", socket.local());
+        let verdict = format!("{} is still held by {holder}", socket.local());
         let advice =
-            "it was started meanwhile, or could not be seen before: type it again, with --tree".into();
+            "it got the socket meanwhile, or could not be seen before: type it again, with --tree".into();
         return Freed::Held { again, verdict, advice };
     }
     let parent = processes.iter().find(|process| process.pid == owner.parent);
@@ -153,7 +153,7 @@ mod tests {
             panic!("it is held")
         };
         assert!(!again);
-        assert_eq!(verdict, "0.0.0.0:8080 is still held by web (pid 82), which shares the socket");
+        assert_eq!(verdict, "0.0.0.0:8080 is still held by web (pid 82)");
     }
 
     #[test]
