@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use portolan_host::Namespace;
 
 use crate::command::{
-    Command, chart, close, completions, explain, free, list, man, range, reserve, schema, snapshot, undo,
-    who, why,
+    Command, chart, close, completions, explain, free, hold, list, man, pick, range, reserve, schema,
+    snapshot, undo, wait, who, why,
 };
 use crate::output::{FORMATS, Format};
 
@@ -105,6 +105,9 @@ pub(crate) enum Verb {
     Free(free::Free),
     Close(Box<close::Close>),
     Undo(undo::Undo),
+    Pick(pick::Pick),
+    Wait(wait::Wait),
+    Hold(hold::Hold),
     Explain(explain::Explain),
     Snapshot(snapshot::Take),
     Schema(schema::Print),
@@ -125,6 +128,9 @@ impl Verb {
             Self::Free(command) => command,
             Self::Close(command) => &**command,
             Self::Undo(command) => command,
+            Self::Pick(command) => command,
+            Self::Wait(command) => command,
+            Self::Hold(command) => command,
             Self::Explain(command) => command,
             Self::Snapshot(command) => command,
             Self::Schema(command) => command,

@@ -11,6 +11,7 @@ mod descriptors;
 mod file;
 mod file_iterator;
 pub(super) mod firewall;
+pub(crate) mod handover;
 pub(super) mod host;
 mod kernel;
 pub(crate) mod namespace;
