@@ -2,7 +2,7 @@
 //!
 //! A socket that was there before is still held; one of another inode was made since.
 
-use super::{ProcessEntry, is_holding};
+use super::ProcessEntry;
 use crate::owner::Owner;
 use crate::port::Port;
 use crate::remedy;
@@ -40,7 +40,7 @@ pub fn freed(
     let of_port = |s: &&Socket| (s.transport, s.local_port) == (transport, port.number());
     let now: Vec<&Socket> = after.sockets.iter().filter(of_port).collect();
     let was_there = |socket: &&&Socket| before.sockets.iter().any(|old| old.inode == socket.inode);
-    let holding = || now.iter().filter(|socket| is_holding(socket));
+    let holding = || now.iter().filter(|socket| socket.is_holding());
     // What was made since tells more than what stayed.
     if let Some(socket) = holding().find(|socket| !was_there(socket)).or_else(|| holding().next()) {
         return held(after, processes, socket, !was_there(&socket));
