@@ -344,6 +344,7 @@ struct TreeOfTwo {
 }
 
 impl TreeOfTwo {
+    #[expect(clippy::zombie_processes, reason = "Drop waits for it")]
     fn new(namespace: &Namespace) -> Self {
         let parent = namespace.run(|| {
             let listener = TcpListener::bind("127.0.0.1:8080").unwrap();

@@ -65,12 +65,16 @@ pub fn reuse_address(trials: &[Trial]) -> Remedy {
     })
 }
 
-/// Waits, and asks the same question again.
-pub fn wait(question: &Question, seconds: u64) -> Remedy {
-    Remedy::command(
-        format!("wait {seconds} s, then ask again"),
-        format!("sleep {seconds}; {}", ask_again(question)),
-    )
+/// Waits until the port binds plainly on every address. It needs a port: `bind(0)` has nothing to wait for.
+pub fn wait(question: &Question, seconds: u64) -> Option<Remedy> {
+    let transport = if question.transport == Transport::Udp { "/udp" } else { "" };
+    let command = |port| format!("portolan wait {port}{transport} --for free");
+    Some(Remedy::command(format!("wait until it binds, in {seconds} s"), command(question.port?)))
+}
+
+/// A port beside the one that was asked for.
+pub fn another_port(question: &Question) -> Option<Remedy> {
+    Some(Remedy::command("take another port", format!("portolan pick --near {}", question.port?)))
 }
 
 /// Ways to stop those who hold these sockets, or to see them first where they could not be seen.

@@ -44,7 +44,7 @@ fn the_help_of_every_verb_is_known() {
       hold         Keep ports by binding them, without listening: until Ctrl+C, for a time, or for a
                    command
       explain      Explain a finding: what it means, how it comes about, what to do
-      snapshot     Keep everything there is to see in a file, for --from
+      snapshot     Keep everything there is to see in a file, or what others sent, for --from
       schema       Print the JSON Schema of what a command gives with --json
       completions  Print the script that completes portolan's words in a shell
       man          Print a page of the manual, or write all of them to a directory
@@ -572,14 +572,16 @@ fn the_help_of_every_verb_is_known() {
 
     ======== snapshot
 
-    Keep everything there is to see in a file, for --from
+    Keep everything there is to see in a file, or what others sent, for --from
 
     Usage: portolan snapshot [OPTIONS] --out <FILE>
 
     Options:
-      -o, --out <FILE>  The file to write; - writes to stdout
-          --force       Replace the file if it is there already
-      -h, --help        Print help
+      -o, --out <FILE>        The file to write; - writes to stdout
+          --force             Replace the file if it is there already
+          --import <FILE>...  Make the snapshot from text that others sent, instead of looking at this
+                              machine (- reads stdin)
+      -h, --help              Print help
 
     Options of every command:
           --format <FORMAT>   How to write the answer: table (for people, the default), json (for
@@ -596,6 +598,14 @@ fn the_help_of_every_verb_is_known() {
     Examples:
       portolan snapshot --out before.json
       portolan why 8080 --from before.json
+      portolan snapshot --import netstat.txt netsh.txt --out osaka.json
+
+    --import reads what these commands print, in any display language and code page, also whole console
+    sessions:
+      Windows: netstat -ano -anob -anobq, netsh int ipv4 show excludedportrange and dynamicport,
+      tasklist /svc,
+               Get-NetTCPConnection and Get-NetUDPEndpoint (table, list, Export-Csv)
+      Linux:   ss -tuanp, netstat -tuanp, lsof -nP -i, cat /proc/net/tcp, sysctl
 
     The file holds process names and command lines: look through it before you give it away.
 

@@ -78,6 +78,7 @@ fn finding(case: &Case<'_>, question: &Question, lead: &Owner, sockets: &[&Socke
         .with_evidence(connections(case))
         .with_evidence(wording::trials(case.trials))
         .with_remedies(other_address(snapshot, question, sockets))
+        .with_remedies(remedy::another_port(question))
         .with_remedies(remedy::release(snapshot, question, sockets))
 }
 

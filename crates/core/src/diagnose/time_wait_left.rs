@@ -44,7 +44,7 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
             .with_evidence([inferred(case.snapshot, question)])
             .with_evidence(wording::trials(case.trials))
             .with_remedies([remedy::reuse_address(case.trials)])
-            .with_remedies((left > 0).then(|| remedy::wait(question, left + 1)))
+            .with_remedies((left > 0).then(|| remedy::wait(question, left + 1)).flatten())
             .with_remedies(question.port.map(|port| remedy::drop_time_wait(case.snapshot, port.number()))),
     ]
 }

@@ -8,7 +8,7 @@ use portolan_core::diagnose::Severity::{Error, Note, Warning};
 use portolan_core::diagnose::{Question, RULES, refusal, verdict};
 use portolan_core::owner::{Container, Origin, Owner};
 use portolan_core::range::{Carrier, CarrierKind, ReservationKind};
-use portolan_core::snapshot::{Gap, GapReason};
+use portolan_core::snapshot::{Gap, GapReason, Snapshot};
 use portolan_core::socket::{OwnerState, Socket, State, Transport};
 
 use by_hand::*;
@@ -119,6 +119,34 @@ fn what_the_kernel_binds_is_nobodys_fault() {
     let mut host = host();
     host.held(State::Listen, "0.0.0.0:8080", &[owner(5, "gone")]);
     assert_eq!(rules(&ask(&host, "8080", BINDS)), [("free", Note)]);
+}
+
+#[test]
+fn every_holder_leaves_another_port_to_take() {
+    let holders: [&dyn Fn(&mut Snapshot); 4] = [
+        &|host| {
+            host.held(State::Listen, "0.0.0.0:8080", &[owner(5, "node")]);
+        },
+        &|host| {
+            host.held(State::Listen, "0.0.0.0:8080", &[owner(5, "node")]);
+            host.held(State::Listen, "0.0.0.0:8080", &[owner(6, "node")]);
+        },
+        &|host| {
+            host.socket(Transport::Tcp, State::Listen, "0.0.0.0:8080", "0.0.0.0:0");
+        },
+        &|host| {
+            let socket = host.socket(Transport::Tcp, State::Listen, "0.0.0.0:8080", "0.0.0.0:0");
+            socket.owner_state = OwnerState::Kernel;
+        },
+    ];
+    let ids = ["held-by-process", "held-by-several", "holder-hidden", "kernel-held"];
+    for (hold, id) in holders.into_iter().zip(ids) {
+        let mut host = host();
+        hold(&mut host);
+        let findings = ask(&host, "8080", REFUSED);
+        assert_eq!(findings[0].rule, id, "{findings:?}");
+        assert_eq!(another_port(&findings[0]), Some("portolan pick --near 8080"), "{id}");
+    }
 }
 
 #[test]
@@ -264,7 +292,7 @@ fn time_wait_tells_how_long_and_whose_it_probably_was() {
     assert_eq!(findings[0].remedies[0].text, "set SO_REUSEADDR before bind: that binds now");
     assert_eq!(
         commands(&findings[0]),
-        ["sleep 44; portolan why 8080", "portolan close --port 8080 --state time-wait"]
+        ["portolan wait 8080 --for free", "portolan close --port 8080 --state time-wait"]
     );
 
     host.connected("10.0.0.5:8080", "10.0.0.9:40002", owner(9, "web"));
@@ -361,10 +389,7 @@ fn a_privileged_port_is_the_cause_only_for_those_who_lack_the_privilege() {
     let findings = ask(&host_of_user(), "80", DENIED);
     assert_eq!(rules(&findings), [("privileged-port", Error)]);
     assert_eq!(findings[0].summary, "80 lies below 1024, and the one who asks may not bind such ports.");
-    assert_eq!(
-        commands(&findings[0]),
-        ["portolan why 8080", "sudo sysctl -w net.ipv4.ip_unprivileged_port_start=80"]
-    );
+    assert_eq!(commands(&findings[0]), ["sudo sysctl -w net.ipv4.ip_unprivileged_port_start=80"]);
     assert_eq!(rules(&ask(&host_of_user(), "80", &[])), [("privileged-port", Warning), ("free", Note)]);
     assert_eq!(rules(&ask(&host(), "80", BINDS)), [("free", Note), ("privileged-port", Note)]);
     assert_eq!(rules(&ask(&host(), "80", DENIED)), [("refused-by-policy", Error)]);
