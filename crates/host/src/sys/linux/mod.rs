@@ -15,6 +15,7 @@ mod kernel;
 pub(crate) mod namespace;
 mod netlink;
 mod origins;
+pub(crate) mod own_file;
 pub(crate) mod owners;
 mod packet_filter;
 mod process;
