@@ -54,16 +54,22 @@ impl Session {
     }
 
     /// Refuses where a file speaks: a file can be neither changed nor asked how it will be after a restart.
-    pub(crate) fn needs_machine(&self, verb: &str) -> Result<(), Misuse> {
+    /// What can be typed for the file instead stands behind it.
+    pub(crate) fn needs_machine(&self, verb: &str, instead: &str) -> Result<(), Misuse> {
         match self.from {
             None => Ok(()),
-            Some(_) => Err(Misuse(format!("{verb} speaks of this machine: leave --from out"))),
+            Some(_) => Err(Misuse(format!("{verb} speaks of this machine: leave --from out ({instead})"))),
         }
     }
 
     /// The journal of changes.
     pub(crate) fn journal(&self) -> Result<Journal> {
         changing::journal(|name| std::env::var_os(name), sys::effective_uid() == Some(0))
+    }
+
+    /// Every journal that may tell of this machine: the own one, and root's beside that of a user.
+    pub(crate) fn journals(&self) -> Vec<Journal> {
+        changing::journals(|name| std::env::var_os(name), sys::effective_uid() == Some(0))
     }
 
     /// Whether a file speaks instead of this machine.

@@ -109,7 +109,7 @@ fn carry_out(
     action: &Action,
     start: &mut dyn FnMut(&Action) -> Result<(), Error>,
 ) -> Outcome {
-    let attempt = || -> Result<Outcome, Error> {
+    let mut attempt = || -> Result<Outcome, Error> {
         match decide(action, &sys::observe(namespace, action)?) {
             Decision::AlreadySo => return Ok(Outcome::AlreadySo),
             Decision::Changed(how) => return Ok(Outcome::Failed(how)),

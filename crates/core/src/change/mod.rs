@@ -272,7 +272,7 @@ impl Step {
 }
 
 /// What is going to be done, all of it, before anything is done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// The command as typed, for the journal.
     pub title: String,
