@@ -6,10 +6,11 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 /// A program, and the package that brings it.
-const NEEDED: [(&str, &str); 6] = [
+const NEEDED: [(&str, &str); 7] = [
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("nft", "nftables"),
+    ("iptables-save", "iptables"),
     ("lsof", "lsof"),
     ("netstat", "net-tools"),
     ("fuser", "psmisc"),

@@ -11,6 +11,7 @@ mod exit;
 #[cfg(test)]
 mod fixture;
 mod output;
+mod picture;
 mod reach;
 mod report;
 mod rows;

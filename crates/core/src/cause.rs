@@ -76,12 +76,14 @@ pub fn refused(trials: &[Trial]) -> Option<(IpAddr, &str, &str, i32)> {
     })
 }
 
-/// Whether SO_REUSEADDR gets past every refusal of a plain bind, by the kernel's word.
-pub fn reuse_passes(trials: &[Trial]) -> bool {
+/// Whether SO_REUSEADDR gets past every refusal of a plain bind, by the kernel's word; none where it was not asked.
+pub fn reuse_passes(trials: &[Trial]) -> Option<bool> {
     let is_refused = |trial: &&Trial| matches!(trial.outcome, Outcome::Refused { .. });
-    let mut plain = trials.iter().filter(|trial| trial.reuse == Reuse::Plain).filter(is_refused).peekable();
-    plain.peek().is_some()
-        && plain.all(|trial| word(trials, trial.address.ip(), Reuse::ReuseAddress) == Word::Binds)
+    let refused = trials.iter().filter(|trial| trial.reuse == Reuse::Plain).filter(is_refused);
+    let words: Vec<Word<'_>> =
+        refused.map(|trial| word(trials, trial.address.ip(), Reuse::ReuseAddress)).collect();
+    let asked = !words.is_empty() && !words.contains(&Word::Silent);
+    asked.then(|| words.iter().all(|word| *word == Word::Binds))
 }
 
 /// The sockets in the way of a plain bind, in the order of the table; none where the kernel binds. A socket of which

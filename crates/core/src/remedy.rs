@@ -3,7 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::diagnose::{Question, Remedy};
+use crate::cause;
+use crate::diagnose::{Question, Remedy, Trial};
 use crate::owner::{Container, Owner};
 use crate::port::{PortRange, PortSet};
 use crate::range::CarrierKind;
@@ -43,6 +44,18 @@ pub fn why(transport: Transport, port: u16, address: Option<IpAddr>) -> String {
 /// Asks the same question again.
 pub fn ask_again(question: &Question) -> String {
     why(question.transport, question.port.map_or(0, u16::from), question.address)
+}
+
+/// The option that passes over ended and orphaned connections, and whether it does here, by the kernel's word.
+pub fn reuse_address(trials: &[Trial]) -> Remedy {
+    Remedy::advice(match cause::reuse_passes(trials) {
+        Some(true) => "set SO_REUSEADDR before bind: that binds now",
+        Some(false) => {
+            "set SO_REUSEADDR before bind in the server: it helps from its next start on, and not yet now, since \
+             the listener that is gone had not set it"
+        }
+        None => "set SO_REUSEADDR before bind: that binds if the listener that is gone had set it too",
+    })
 }
 
 /// Waits, and asks the same question again.

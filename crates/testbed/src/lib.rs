@@ -40,6 +40,17 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Waits until a child just started shows its command line: the parent goes on while exec has not yet laid it out.
+///
+/// # Panics
+/// When there is no such process.
+pub fn wait_for_command_line(pid: u32) {
+    let path = format!("/proc/{pid}/cmdline");
+    while std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}")).is_empty() {
+        std::thread::yield_now();
+    }
+}
+
 /// Fails clearly where namespaces cannot be made.
 #[track_caller]
 fn require_root() {

@@ -16,7 +16,7 @@ use portolan_core::snapshot_file;
 use portolan_core::socket::{OwnerState, Socket, State, Transport};
 use portolan_testbed::Namespace;
 
-use super::{Programs, race, table};
+use super::{Contender, Programs, race, table};
 use crate::target_folder;
 
 const OWNERS: u32 = 50;
@@ -35,12 +35,16 @@ pub(super) fn bench(programs: &Programs, quick: bool) -> anyhow::Result<bool> {
     if !status.success() {
         bail!("the sample was not written: {status}");
     }
-    let (from, to) = (file.display(), copy.display());
+    let (from, to) = (file.display().to_string(), copy.display().to_string());
+    let contender = |line: &str| Contender {
+        label: format!("portolan {line}"),
+        ..programs.portolan(&line.replace("FILE", &from).replace("COPY", &to))
+    };
     let mut contenders = [
-        programs.portolan(&format!("list --from {from}")),
-        programs.portolan(&format!("list --json --from {from}")),
-        programs.portolan(&format!("--from {from}")),
-        programs.portolan(&format!("snapshot --from {from} --out {to}")),
+        contender("list --from FILE"),
+        contender("list --json --from FILE"),
+        contender("--from FILE"),
+        contender("snapshot --from FILE --out COPY --force"),
     ];
     race(&Namespace::new(), &mut contenders, RUNS);
     table::print(&contenders);

@@ -33,6 +33,10 @@ fn the_help_of_every_verb_is_known() {
       list         List sockets with their owners: filtered, sorted, or counted in groups
       who          Show who holds a port, and how far it is reachable
       why          Say why a port does not bind, and what to do about it
+      range        Show or change the ephemeral range: the ports the system gives to clients by itself
+      reserve      Keep ports from being given to clients: the system then leaves them to the programs
+                   that ask for them by number
+      undo         Take back what a command changed, also after a crash or a restart in the middle
       explain      Explain a finding: what it means, how it comes about, what to do
       snapshot     Keep everything there is to see in a file, for --from
       schema       Print the JSON Schema of what a command gives with --json
@@ -213,6 +217,106 @@ fn the_help_of_every_verb_is_known() {
     something from a
     running service the socket table answers.
     Exit codes: 0 it binds; 1 it does not; 2 could not tell.
+
+    ======== range
+
+    Show or change the ephemeral range: the ports the system gives to clients by itself
+
+    Usage: portolan range [OPTIONS] [COMMAND]
+
+    Commands:
+      show   Show the range: in the running kernel, and in the file that sets it at the next start
+      set    Set the range
+      reset  Back to the system's default
+
+    Options:
+      -h, --help  Print help
+
+    Options of every command:
+          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
+                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
+                              stderr)
+          --json              Short for --format json
+          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
+                              stdin)
+          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
+                              process
+          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
+                              auto] [possible values: auto, always, never]
+
+    Examples:
+      portolan range                           what is set, now and after a restart
+      portolan range set 10000-60999 --dry-run what would be done
+      portolan range set --start 20000 --count 10000 --runtime
+      portolan range reset                     back to the system's default
+
+    ======== reserve
+
+    Keep ports from being given to clients: the system then leaves them to the programs that ask for
+    them by number
+
+    Usage: portolan reserve [OPTIONS] [COMMAND]
+
+    Commands:
+      list     Show what is reserved, who made it, and which listeners it covers
+      add      Reserve ports, beside whatever is reserved already
+      remove   Stop reserving ports
+      suggest  Find listeners and configured services that ought to be reserved
+
+    Options:
+      -h, --help  Print help
+
+    Options of every command:
+          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
+                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
+                              stderr)
+          --json              Short for --format json
+          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
+                              stdin)
+          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
+                              process
+          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
+                              auto] [possible values: auto, always, never]
+
+    Examples:
+      portolan reserve                                     what is reserved, by whom, and who listens
+      there
+      portolan reserve add 5432 8000-8100 --why postgres
+      portolan reserve remove 5432
+      portolan reserve suggest                             listeners that a client could be given the
+      port of
+
+    ======== undo
+
+    Take back what a command changed, also after a crash or a restart in the middle
+
+    Usage: portolan undo [OPTIONS] [ID]
+
+    Arguments:
+      [ID]  Number of the plan; without it the newest that is not yet taken back
+
+    Options:
+          --list     Show the journal
+          --dry-run  Show what would be done, and do nothing
+      -y, --yes      Do it without asking
+      -h, --help     Print help
+
+    Options of every command:
+          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
+                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
+                              stderr)
+          --json              Short for --format json
+          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
+                              stdin)
+          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
+                              process
+          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
+                              auto] [possible values: auto, always, never]
+
+    Examples:
+      portolan undo --list     what was changed on this machine, by number
+      portolan undo            the newest plan of this network namespace that stands
+      portolan undo 3
 
     ======== explain
 

@@ -49,10 +49,8 @@ mod tests {
 
     #[test]
     fn an_unknown_command_is_answered_with_those_that_have_a_schema() {
-        assert_eq!(
-            wanted(Some("lst")).unwrap_err().to_string(),
-            "'lst' has no schema; use one of chart, list, who, why, explain, snapshot"
-        );
+        let error = wanted(Some("lst")).unwrap_err().to_string();
+        assert!(error.starts_with("'lst' has no schema; use one of chart, list, who, why"), "{error}");
         assert!(wanted(None).unwrap().get("list").is_some());
     }
 }

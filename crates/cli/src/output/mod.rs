@@ -2,7 +2,6 @@
 
 mod csv;
 mod json;
-mod picture;
 mod table;
 
 use std::io;

@@ -11,7 +11,7 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::cells::{Cells, Column, Table};
 use crate::output::Surface;
-use crate::output::picture;
+use crate::picture;
 use crate::report::{Block, Line, Report, Tone};
 use crate::text::harmless;
 

@@ -93,7 +93,7 @@ impl fmt::Display for AskedError {
 impl std::error::Error for AskedError {}
 
 /// Reads what was asked: `8080`, `53/udp`, `127.0.0.1:8080`, `[::1]:53/udp`, `:8080`, `localhost:8080` (that is
-/// 127.0.0.1), a service name that `services` knows, or a pasted error text of one or many lines, of which the first
+/// 127.0.0.1), a service name that `services` knows, `any` for whichever port the system gives, or a pasted error text of one or many lines, of which the first
 /// 64 KiB are read.
 pub fn parse(text: &str, services: &Services) -> Result<Asked, AskedError> {
     let text = text.trim();

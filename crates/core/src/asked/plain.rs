@@ -8,6 +8,9 @@ use crate::kernel::services::Services;
 use crate::port::Port;
 use crate::socket::Transport;
 
+/// The word for whichever port the system gives, as `bind` with port 0 asks; 0 itself is more often a mistake.
+const ANY: &str = "any";
+
 /// The target in its one-word form, where the text is short enough to be one: `8080 udp` is `8080/udp`.
 pub(super) fn as_typed(text: &str) -> Option<String> {
     let words: Vec<&str> = text.split_whitespace().take(3).collect();
@@ -26,8 +29,14 @@ pub(super) fn parse(text: &str, services: &Services) -> Result<Asked, AskedError
     let (host, port) = split_host(endpoint)?;
     let mut notes = Vec::new();
     let address = address_of(host, endpoint, &mut notes)?;
-    let (port, transport) = port_of(port, transport, services, &mut notes)?;
-    let question = Question { transport, port: Some(port), address, uid: None };
+    let (port, transport) = match port {
+        ANY => (None, transport.unwrap_or(Transport::Tcp)),
+        _ => {
+            let (port, transport) = port_of(port, transport, services, &mut notes)?;
+            (Some(port), transport)
+        }
+    };
+    let question = Question { transport, port, address, uid: None };
     Ok(Asked { target: Target::Local(question), told: None, notes })
 }
 

@@ -14,9 +14,10 @@ fn asked(text: &str) -> Asked {
 /// `side transport host:port code call`, as the tables below write it; `*` is no host.
 fn shown(asked: &Asked) -> String {
     let (side, transport, host, port) = match &asked.target {
-        Target::Local(q) => ("local", q.transport, q.address.map(|a| a.to_string()), q.port.unwrap()),
-        Target::Remote(r) => ("remote", r.transport, r.host.clone(), r.port),
+        Target::Local(q) => ("local", q.transport, q.address.map(|a| a.to_string()), q.port),
+        Target::Remote(r) => ("remote", r.transport, r.host.clone(), Some(r.port)),
     };
+    let port = port.map_or("any".to_owned(), |port| port.to_string());
     let told = asked.told.as_ref().map_or(String::new(), |told| {
         let code = told.code.map_or("-", |code| code.name);
         let call = match told.call {
@@ -67,6 +68,8 @@ fn a_port_is_asked_about_as_it_is_typed() {
         ("http", "local tcp * 80"),
         ("127.0.0.1:domain/udp", "local udp 127.0.0.1 53"),
         ("tftp", "local udp * 69"),
+        ("any", "local tcp * any"),
+        ("127.0.0.1:any/udp", "local udp 127.0.0.1 any"),
     ]);
     assert_eq!(asked("http").notes, ["http is 80/tcp"]);
     assert_eq!(asked("[fe80::1%eth0]:53").notes, ["the zone of fe80::1%eth0 is not looked at"]);

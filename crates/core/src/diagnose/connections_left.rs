@@ -1,7 +1,7 @@
 //! `connections-left`: the listener is gone, its connections live on and keep the port.
 
-use super::{Case, Finding, Remedy, Rule, Severity};
-use crate::cause::{Role, in_the_way, reuse_passes};
+use super::{Case, Finding, Rule, Severity};
+use crate::cause::{Role, in_the_way};
 use crate::{remedy, wording};
 
 pub(super) const RULE: Rule =
@@ -32,13 +32,11 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
         wording::counted(sockets.len(), "connection"),
         if many { "those named below".to_owned() } else { wording::holder(first, case.snapshot) }
     );
-    let reuse =
-        reuse_passes(case.trials).then(|| Remedy::advice("set SO_REUSEADDR before bind: that binds now"));
     vec![
         Finding::new(&RULE, Severity::Error, summary)
             .with_evidence(wording::sockets(&sockets, case.snapshot))
             .with_evidence(wording::trials(case.trials))
-            .with_remedies(reuse)
+            .with_remedies([remedy::reuse_address(case.trials)])
             .with_remedies(remedy::release(case.snapshot, question, &sockets)),
     ]
 }

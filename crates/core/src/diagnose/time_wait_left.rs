@@ -1,7 +1,7 @@
 //! `time-wait-left`: ended connections wait out their minute on the port.
 
-use super::{Case, Finding, Question, Remedy, Rule, Severity};
-use crate::cause::{self, Role, in_the_way, reuse_passes};
+use super::{Case, Finding, Question, Rule, Severity};
+use crate::cause::{self, Role, in_the_way};
 use crate::snapshot::Snapshot;
 use crate::socket::{OwnerState, Socket};
 use crate::{remedy, wording};
@@ -37,14 +37,12 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
         wording::target(question),
         wording::counted(sockets.len(), "connection")
     );
-    let reuse =
-        reuse_passes(case.trials).then(|| Remedy::advice("set SO_REUSEADDR before bind: that binds now"));
     vec![
         Finding::new(&RULE, Severity::Error, summary)
             .with_evidence(wording::sockets(&sockets, case.snapshot))
             .with_evidence([inferred(case.snapshot, question)])
             .with_evidence(wording::trials(case.trials))
-            .with_remedies(reuse)
+            .with_remedies([remedy::reuse_address(case.trials)])
             .with_remedies((left > 0).then(|| remedy::wait(question, left + 1))),
     ]
 }

@@ -224,7 +224,7 @@ mod tests {
         8080  tcp        http-alt    one address  10.0.0.5    ev\u{1b}]0;il\u{7},\u{202e}x (pid 90)
         9000  tcp        -           loopback     ::1         node (pid 80, docker 3f2a9c01b7de)
 
-          note      holder-hidden   Of 1 socket the holder could not be seen; 1 of them wait for peers.
+          note      holder-hidden   The holder of 1 socket could not be seen, 1 of them listening.
                       udp UNCONNECTED 0.0.0.0:53, held by a process of user id 101 in
                       systemd-resolved.service that could not be seen
           ways out  1  see them   sudo portolan

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::rc::Rc;
 
 use clap::ValueEnum;
 use portolan_core::kernel::services::Services;
 use portolan_core::snapshot::{Gap, Snapshot};
 use portolan_core::socket::Socket;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::cells::{Column, Table};
 use crate::report::{Block, Report};
@@ -39,7 +40,9 @@ pub(super) struct Groups {
     /// What they were counted by.
     by: Grouping,
     /// The groups, the largest first.
-    groups: Vec<Group>,
+    #[schemars(with = "Vec<Group>")]
+    #[serde(serialize_with = "each")]
+    groups: Rc<Vec<Group>>,
     /// What could not be seen.
     gaps: Vec<Gap>,
 }
@@ -51,6 +54,10 @@ struct Group {
     value: String,
     /// How many.
     sockets: u64,
+}
+
+fn each<S: Serializer>(groups: &Rc<Vec<Group>>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(groups.iter())
 }
 
 /// Counts the sockets at these indexes.
@@ -72,10 +79,16 @@ pub(super) fn report(
     let mut groups: Vec<Group> =
         counts.into_iter().map(|(value, sockets)| Group { value, sockets }).collect();
     groups.sort_by(|a, b| b.sockets.cmp(&a.sockets).then_with(|| a.value.cmp(&b.value)));
+    let groups = Rc::new(groups);
     let table = || {
-        let columns = [Column::numbers("sockets"), Column::prose(by.column())];
-        let rows = groups.iter().map(|g| [g.sockets.to_string(), g.value.clone()]).collect();
-        Table::of_rows(columns, rows)
+        let (groups, columns) =
+            (Rc::clone(&groups), vec![Column::numbers("sockets"), Column::prose(by.column())]);
+        Table::new(columns, groups.len(), move |row, cells| {
+            cells.number(groups[row].sockets);
+            cells.end();
+            cells.text(&groups[row].value);
+            cells.end();
+        })
     };
     let mut blocks = match groups.len() {
         0 => vec![Block::Line("no socket matches".into())],

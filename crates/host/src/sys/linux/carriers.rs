@@ -172,6 +172,7 @@ mod tests {
                 .unwrap()
         });
         let child = Running(child);
+        portolan_testbed::wait_for_command_line(child.0.id());
         let seen = namespace.run(carriers).value;
         std::fs::remove_dir_all(&folder).unwrap();
         let [carrier] = &seen[..] else { panic!("{seen:?}") };

@@ -222,7 +222,9 @@ mod tests {
 
     impl Waiting {
         fn new() -> Self {
-            Self(Command::new("/bin/sleep").arg("1000").spawn().unwrap())
+            let child = Command::new("/bin/sleep").arg("1000").spawn().unwrap();
+            portolan_testbed::wait_for_command_line(child.id());
+            Self(child)
         }
     }
 

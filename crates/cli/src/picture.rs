@@ -16,7 +16,7 @@ const BLOCKS: [&str; 8] = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█
 const LETTERS: [&str; 8] = ["1", "2", "3", "4", "5", "6", "7", "8"];
 
 /// Draws the strips, each on a line, below the axis. Lines end in a line's end.
-pub(super) fn draw(strips: &[Strip], surface: &Surface) -> String {
+pub(crate) fn draw(strips: &[Strip], surface: &Surface) -> String {
     let room = surface.width.unwrap_or(DEFAULT_WIDTH).saturating_sub(LEFT);
     let cells = [128, 64, 32].into_iter().find(|cells| *cells <= room).unwrap_or(16);
     let size = 65_536 / cells;

@@ -1,0 +1,48 @@
+//! The README says nothing that the program does not know: every command in it is typed as it stands.
+
+use std::fs;
+use std::path::Path;
+
+use portolan_testbed::{Answer, Namespace, program};
+
+/// Commands that change the machine.
+const CHANGING: [&str; 5] = ["range", "reserve", "undo", "free", "close"];
+
+/// Every `portolan …` of a text: between backticks, and at the start of a line of a block, without its comment.
+fn commands(text: &str) -> Vec<String> {
+    let quoted = text.split('`').skip(1).step_by(2).filter(|quoted| !quoted.contains('\n'));
+    let lines = text.lines().map(|line| line.split("  #").next().unwrap_or(line));
+    let mut found: Vec<String> = quoted
+        .chain(lines)
+        .map(str::trim)
+        .filter(|text| text.starts_with("portolan"))
+        .map(str::to_owned)
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+#[test]
+fn every_command_of_the_readme_is_known() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
+    let commands = commands(&fs::read_to_string(readme).unwrap());
+    assert!(commands.len() > 20, "{commands:?}");
+    let namespace = Namespace::new();
+    let file = std::env::temp_dir().join(format!("{}.readme", namespace.name()));
+    for typed in commands {
+        // Words in capitals stand for something of the reader's.
+        let line = typed
+            .replace("portolan", program("portolan").to_str().unwrap())
+            .replace("FILE", file.to_str().unwrap())
+            .replace("RULE", "free")
+            .replace("SHELL", "bash")
+            .replace("…the whole line…", "listen tcp :8080: bind: address already in use");
+        // Settings of a namespace would do no harm, but their files below /etc are the machine's own.
+        let changes = CHANGING.iter().any(|verb| typed.starts_with(&format!("portolan {verb}")));
+        let line = if changes { format!("{line} --dry-run") } else { line };
+        let answer = Answer::of(namespace.command("bash").args(["-c", &line]));
+        assert!(matches!(answer.code, Some(0 | 1)), "{typed}: {answer}");
+    }
+    fs::remove_file(file).unwrap();
+}
