@@ -316,7 +316,8 @@ mod tests {
     #[test]
     fn the_journal_lies_where_the_user_says_or_where_such_users_keep_theirs() {
         let folder = |set: &[(&str, &str)], is_root| {
-            let find = |name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value));
+            let find =
+                |name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value));
             journal(find, is_root).map(|journal| journal.folder().display().to_string()).ok()
         };
         let home = ("HOME", "/home/a");

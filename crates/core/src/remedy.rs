@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::cause;
 use crate::diagnose::{Question, Remedy, Trial};
 use crate::owner::{Container, Owner};
-use crate::port::{PortRange, PortSet};
+use crate::port::PortSet;
 use crate::range::CarrierKind;
 use crate::snapshot::Snapshot;
 use crate::socket::{Socket, Transport};
@@ -179,7 +179,7 @@ pub fn reserve(snapshot: &Snapshot, ports: &PortSet) -> Remedy {
 }
 
 /// Sets the ephemeral range until the next restart.
-pub fn set_range(snapshot: &Snapshot, text: impl Into<String>, range: PortRange) -> Remedy {
+pub fn set_range(snapshot: &Snapshot, text: impl Into<String>, range: &str) -> Remedy {
     Remedy::command(text, as_root(snapshot, format!("portolan range set {range} --runtime")))
 }
 

@@ -176,7 +176,9 @@ fn backward(
     let there = &record.plan.place;
     if inverse.is_of_namespace() && there.namespace != here.namespace {
         return Outcome::Failed(match &there.name {
-            Some(name) => format!("this step belongs to the network namespace {name}: run undo with --netns {name}"),
+            Some(name) => {
+                format!("this step belongs to the network namespace {name}: run undo with --netns {name}")
+            }
             None => "this step belongs to another network namespace, which has no name: run undo inside it, \
                      or with --netns PID of a process in it"
                 .into(),

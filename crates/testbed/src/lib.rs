@@ -7,6 +7,7 @@
 
 mod answer;
 mod held;
+mod machine;
 mod measured;
 mod namespace;
 mod system;
@@ -15,9 +16,10 @@ use std::path::{Path, PathBuf};
 
 pub use answer::Answer;
 pub use held::{Held, Holding, READY};
+pub use machine::{FileSeen, Machine, Seen};
 pub use measured::{Measured, measured};
 pub use namespace::Namespace;
-pub use system::{ignore_sigterm, refuse_bind};
+pub use system::{ignore_sigterm, own_mounts, refuse_bind};
 
 /// Path of a program of this workspace: `portolan`, `testbed`. It is looked for beside the running executable and
 /// above it, which is where cargo puts both (`target/debug`, with tests in `target/debug/deps`).

@@ -146,9 +146,10 @@ fn is_open(record: &Record, here: &Place) -> bool {
 impl Undo {
     fn take_back(&self, session: &Session, journal: &Journal) -> Result<Output> {
         let here = sys::place(session.namespace())?;
-        let (chosen, notes) = match self.id {
-            Some(id) => (Some((id, numbered(journal, id)?)), Vec::new()),
-            None => newest(journal, &here)?,
+        let mut notes = Vec::new();
+        let chosen = match self.id {
+            Some(id) => Some((id, numbered(journal, id)?)),
+            None => newest(journal, &here, &mut notes)?,
         };
         let Some((id, record)) = chosen else {
             let heading = Line::new().strong("undo").plain("   nothing to take back here");
@@ -202,22 +203,23 @@ fn numbered(journal: &Journal, id: u64) -> Result<Record> {
     let steps = record.to_undo();
     if !steps.is_empty() && steps.iter().all(|step| record.inverse(*step).is_none()) {
         let title = &record.plan.title;
-        return Err(Refused(format!("plan {id} ({title}) cannot be taken back: nothing brings it back")).into());
+        return Err(
+            Refused(format!("plan {id} ({title}) cannot be taken back: nothing brings it back")).into()
+        );
     }
     Ok(record)
 }
 
-/// The newest plan of this namespace that stands, and which plans could not be read on the way to it.
-fn newest(journal: &Journal, here: &Place) -> Result<(Option<(u64, Record)>, Vec<String>)> {
-    let mut notes = Vec::new();
+/// The newest plan of this namespace that stands; the notes tell which could not be read on the way to it.
+fn newest(journal: &Journal, here: &Place, notes: &mut Vec<String>) -> Result<Option<(u64, Record)>> {
     for Found { id, record } in journal.records().map_err(nothing_changed)?.into_iter().rev() {
         match record {
-            Ok(record) if is_open(&record, here) => return Ok((Some((id, record)), notes)),
+            Ok(record) if is_open(&record, here) => return Ok(Some((id, record))),
             Ok(_) => {}
             Err(error) => notes.push(format!("plan {id} was passed over: {error}")),
         }
     }
-    Ok((None, notes))
+    Ok(None)
 }
 
 /// The inverses that an undo plays, in its order.

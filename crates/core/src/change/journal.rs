@@ -352,7 +352,11 @@ mod tests {
         }
         let spoiled = [&whole[..], b"{}\n", &text(&[started(1)])].concat();
         assert_eq!(fold(&spoiled), Err(EntryError::Malformed(3)));
-        assert_eq!(fold(&spoiled[..whole.len() + 3]), Err(EntryError::Malformed(3)), "a whole line, but no entry");
+        assert_eq!(
+            fold(&spoiled[..whole.len() + 3]),
+            Err(EntryError::Malformed(3)),
+            "a whole line, but no entry"
+        );
         let other = text(&[Event::planned(plan()), Event::Undone { step: 9, how: String::new() }]);
         assert_eq!(fold(&other), Err(EntryError::Malformed(2)));
         assert_eq!(fold(&text(&[started(0)])), Err(EntryError::Malformed(1)));

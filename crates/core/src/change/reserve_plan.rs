@@ -133,7 +133,8 @@ pub fn plan_unreserve(
         let theirs = common(ports, wanted);
         if !theirs.is_empty() {
             let ports = briefly(&theirs.ranges());
-            warnings.push(format!("{path} reserves {ports}: after a restart that holds again; remove it there"));
+            warnings
+                .push(format!("{path} reserves {ports}: after a restart that holds again; remove it there"));
         }
     }
     Ok(Plan { title: title.into(), note: None, place, steps, warnings })
@@ -243,10 +244,7 @@ mod tests {
     fn a_port_of_an_earlier_file_that_ours_has_silenced_is_added_to_ours() {
         let silenced = now("5432,9000", "5432", "9000");
         assert_eq!(silenced.after_restart(9000), [] as [&str; 0]);
-        assert_eq!(
-            said(&add(&silenced, "9000")),
-            ["file /etc/sysctl.d/60-portolan.conf: reserve 9000"]
-        );
+        assert_eq!(said(&add(&silenced, "9000")), ["file /etc/sysctl.d/60-portolan.conf: reserve 9000"]);
     }
 
     #[test]
@@ -257,7 +255,9 @@ mod tests {
         assert_eq!(now.after_restart(8080), [] as [&str; 0]);
         assert_eq!(
             add(&now, "5432,7000").warnings,
-            ["/etc/sysctl.conf is read after our file and its list wins after a restart, without 5432: add it there"]
+            [
+                "/etc/sysctl.conf is read after our file and its list wins after a restart, without 5432: add it there"
+            ]
         );
         assert_eq!(
             remove(&now, "7000").warnings,

@@ -307,10 +307,7 @@ fn an_outgoing_connection_is_told_as_one_and_the_far_port_is_held_by_nobody_here
         findings[0].summary,
         "An outgoing connection of curl (pid 12) uses 40000/tcp as its local port."
     );
-    assert_eq!(
-        commands(&findings[0]),
-        ["portolan why 40000", "kill 12", "sysctl -w net.ipv4.ip_local_reserved_ports=40000,50051"]
-    );
+    assert_eq!(commands(&findings[0]), ["portolan why 40000", "kill 12", "portolan reserve add 40000"]);
     assert_eq!(rules(&ask(&host, "8443", &[])), [("free", Note)]);
     let far = ask(&host, "10.0.0.5:443", &["10.0.0.5 binds"]);
     assert_eq!(rules(&far), [("free", Note), ("privileged-port", Note)], "443 is the far end's");
@@ -446,7 +443,7 @@ fn the_chart_groups_listeners_inside_the_ephemeral_range() {
         findings[0].summary,
         "2 ports of listeners lie inside the ephemeral range 32768-60999 and are not reserved: 50051, 56379."
     );
-    assert_eq!(commands(&findings[0]), ["sysctl -w net.ipv4.ip_local_reserved_ports=50051,56379"]);
+    assert_eq!(commands(&findings[0]), ["portolan reserve add 50051 56379"]);
 }
 
 #[test]
