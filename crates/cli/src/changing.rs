@@ -201,7 +201,7 @@ impl Changed {
         }
         let mut needs: Vec<String> = self.steps.iter().filter_map(|step| step.privilege.clone()).collect();
         needs.dedup();
-        if !self.done {
+        if self.steps.iter().all(|step| step.outcome == ChangedOutcome::Planned) {
             blocks.extend(labelled("needs", Tone::Plain, &needs));
         }
         blocks.extend(labelled("know", Tone::Warning, &self.warnings));

@@ -167,7 +167,15 @@ fn write(path: &Path, text: Option<&str>, like: &FileBefore) -> io::Result<()> {
     let temporary = temporary(path);
     remove_if_there(&temporary)?;
     let Some(text) = text else { return remove_if_there(path) };
-    let mut new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    let written = write_new(&temporary, text, like).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        remove_if_there(&temporary)?;
+    }
+    written
+}
+
+fn write_new(path: &Path, text: &str, like: &FileBefore) -> io::Result<()> {
+    let mut new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let mode = match like {
         FileBefore::Missing => MODE,
         FileBefore::There { mode, uid, gid, .. } => {
@@ -177,8 +185,7 @@ fn write(path: &Path, text: Option<&str>, like: &FileBefore) -> io::Result<()> {
     };
     new.set_permissions(fs::Permissions::from_mode(mode))?;
     new.write_all(text.as_bytes())?;
-    new.sync_all()?;
-    fs::rename(&temporary, path)
+    new.sync_all()
 }
 
 /// Where the new text is written first: not `*.conf`, so nothing reads it after a crash, and always the same name, so the
