@@ -54,11 +54,12 @@ impl Session {
     }
 
     /// Refuses where a file speaks: a file can be neither changed nor asked how it will be after a restart.
-    /// What can be typed for the file instead stands behind it.
-    pub(crate) fn needs_machine(&self, verb: &str, instead: &str) -> Result<(), Misuse> {
+    pub(crate) fn needs_machine(&self, verb: &str) -> Result<(), Misuse> {
         match self.from {
             None => Ok(()),
-            Some(_) => Err(Misuse(format!("{verb} speaks of this machine: leave --from out ({instead})"))),
+            Some(_) => Err(Misuse(format!(
+                "{verb} speaks of this machine: leave --from out (portolan --from FILE charts the snapshot)"
+            ))),
         }
     }
 

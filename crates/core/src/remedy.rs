@@ -21,11 +21,15 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
+/// Whether it could be the name of a unit or a container: no pattern, no option, nothing that acts on a terminal.
+pub(crate) fn is_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || ":_.\\@-".contains(c);
+    !name.is_empty() && name.len() <= 255 && !name.starts_with('-') && name.chars().all(allowed)
+}
+
 /// A name of a unit or a container, quoted; none where it holds what no such name does.
 fn name_quoted(name: &str) -> Option<String> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || ":_.\\@-".contains(c);
-    let fits = !name.is_empty() && name.len() <= 255 && !name.starts_with('-') && name.chars().all(allowed);
-    fits.then(|| quoted(name))
+    is_name(name).then(|| quoted(name))
 }
 
 /// The command as its user must type it: after sudo, unless the one who looked was root.

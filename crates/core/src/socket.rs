@@ -231,6 +231,25 @@ impl SocketOptions {
     }
 }
 
+/// One TCP connection, so that exactly it is closed and never a later one between the same endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// Its local endpoint.
+    pub local: SocketAddr,
+    /// Its remote endpoint.
+    pub remote: SocketAddr,
+    /// Index of the interface it is bound to; 0 for none.
+    pub interface: u32,
+    /// The system's own number for the socket, never given twice in one boot.
+    pub cookie: u64,
+}
+
+impl fmt::Display for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} → {}", self.local, self.remote)
+    }
+}
+
 /// One socket, 68 bytes. Text of its owners and its origin stands once, in the snapshot, and is referred to by index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Socket {

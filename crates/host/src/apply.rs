@@ -70,10 +70,7 @@ fn forward((journal, id): (&Journal, u64), namespace: &Namespace, step: usize, a
         let begun = Begun { action: action.clone(), rewriting, file: sys::file_before(action)? };
         journal.append(id, Event::Started { step, begun })
     };
-    let outcome = match carry_out(namespace, action, &mut start) {
-        Outcome::Failed(how) => Outcome::Failed(format!("{how}; type the command again to go on")),
-        other => other,
-    };
+    let outcome = carry_out(namespace, action, "; type the command again", &mut start);
     let event = match &outcome {
         Outcome::Done => Event::Done { step, changed: true },
         Outcome::AlreadySo | Outcome::Gone(_) => Event::Done { step, changed: false },
@@ -99,29 +96,33 @@ fn rewriting(namespace: &Namespace, action: &Action) -> Result<Vec<PortRange>, E
     }
     Ok(match sys::observe(namespace, action)? {
         Observed::Reserved(ports) => ports.ranges(),
-        Observed::Range(_) | Observed::Untold => Vec::new(),
+        Observed::Range(_) | Observed::Process(_) | Observed::Untold => Vec::new(),
     })
 }
 
-/// Looks, decides, does, and looks again. `start` comes before anything is touched; where it fails nothing is.
+/// Looks, decides, does, and looks again. `start` comes before anything is touched; where it fails nothing is. `again`
+/// is what to do where somebody else has changed the setting.
 fn carry_out(
     namespace: &Namespace,
     action: &Action,
+    again: &str,
     start: &mut dyn FnMut(&Action) -> Result<(), Error>,
 ) -> Outcome {
     let mut attempt = || -> Result<Outcome, Error> {
         match decide(action, &sys::observe(namespace, action)?) {
             Decision::AlreadySo => return Ok(Outcome::AlreadySo),
-            Decision::Changed(how) => return Ok(Outcome::Failed(how)),
+            Decision::Changed(how) => return Ok(Outcome::Failed(how + again)),
             Decision::Do(action) => {
                 start(&action)?;
                 sys::perform(namespace, &action)?;
             }
         }
+        if !action.is_setting() {
+            // A process that has ended may have left its number to another by now: there is nothing to compare.
+            return Ok(Outcome::Done);
+        }
         Ok(match decide(action, &sys::observe(namespace, action)?) {
-            Decision::Do(left) if action.is_setting() => {
-                Outcome::Failed(format!("the system took it, but still to do is: {left}"))
-            }
+            Decision::Do(left) => Outcome::Failed(format!("the system took it, but still to do is: {left}")),
             Decision::Changed(how) => Outcome::Failed(how),
             _ => Outcome::Done,
         })
@@ -198,10 +199,7 @@ fn backward(
         rewriting if rewriting.is_empty() => Ok(()),
         rewriting => journal.append(id, Event::UndoStarted { step, rewriting }),
     };
-    match carry_out(namespace, inverse, &mut start) {
-        Outcome::Failed(how) => Outcome::Failed(format!("{how}; mend that and type undo {id} again")),
-        other => other,
-    }
+    carry_out(namespace, inverse, &format!("; mend that and type portolan undo {id} again"), &mut start)
 }
 
 /// A rewrite of the list of reserved ports may have been cut off half-way: what was in it comes back first, but for the
@@ -216,5 +214,5 @@ fn complete_list(namespace: &Namespace, rewriting: &[PortRange], inverse: &Actio
     }
     let restore = Action::Reserve { store: Store::Runtime, ports: lost.ranges(), kept: Vec::new() };
     // Adding takes no rewrite, so there is nothing to write down first.
-    carry_out(namespace, &restore, &mut |_| Ok(()))
+    carry_out(namespace, &restore, "", &mut |_| Ok(()))
 }

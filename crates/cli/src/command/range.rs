@@ -109,7 +109,7 @@ pub(super) fn schema() -> Schema {
 
 impl Command for Range {
     fn run(&self, session: &Session) -> Result<Output> {
-        session.needs_machine("range", "portolan chart shows the range of a snapshot")?;
+        session.needs_machine("range")?;
         match &self.what {
             None | Some(What::Show) => show(session),
             Some(What::Set(set)) => {

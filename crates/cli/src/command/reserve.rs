@@ -66,9 +66,6 @@ struct Remove {
     consent: Consent,
 }
 
-/// What a snapshot can be asked.
-const INSTEAD: &str = "portolan reserve suggest and portolan chart read a snapshot";
-
 fn note(text: &str) -> Result<String, String> {
     let long = text.chars().count() > 200;
     if long || text.chars().any(char::is_control) {
@@ -133,11 +130,11 @@ impl Command for Reserve {
         match &self.what {
             Some(What::Suggest) => suggest(session),
             None | Some(What::List) => {
-                session.needs_machine("reserve list", INSTEAD)?;
+                session.needs_machine("reserve list")?;
                 list(session)
             }
             Some(What::Add(add)) => {
-                session.needs_machine("reserve add", INSTEAD)?;
+                session.needs_machine("reserve add")?;
                 let (now, place) =
                     (sys::reserved_now(session.namespace())?, sys::place(session.namespace())?);
                 let title = format!("reserve add {}", change::list(&add.ports));
@@ -147,7 +144,7 @@ impl Command for Reserve {
                 Ok(Output::Report(changing::change(session, &add.consent, &plan)?))
             }
             Some(What::Remove(remove)) => {
-                session.needs_machine("reserve remove", INSTEAD)?;
+                session.needs_machine("reserve remove")?;
                 let (now, place) =
                     (sys::reserved_now(session.namespace())?, sys::place(session.namespace())?);
                 let title = format!("reserve remove {}", change::list(&remove.ports));

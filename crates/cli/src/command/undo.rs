@@ -68,7 +68,7 @@ pub(super) fn schema() -> Schema {
 
 impl Command for Undo {
     fn run(&self, session: &Session) -> Result<Output> {
-        session.needs_machine("undo", "a snapshot has no journal")?;
+        session.needs_machine("undo")?;
         let journal = session.journal()?;
         if self.list { list(&journal) } else { self.take_back(session, &journal) }
     }

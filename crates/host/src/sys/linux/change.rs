@@ -167,6 +167,9 @@ pub(crate) fn observe(namespace: &Namespace, action: &Action) -> Result<Observed
         | Action::Unreserve { store: Store::File(path), .. } => {
             own_file::read(path, OwnFile::reserved).map(Observed::Reserved)
         }
+        Action::StopProcess { process, sockets, .. } => {
+            super::stop::process_now(process, sockets).map(Observed::Process)
+        }
         _ => Ok(Observed::Untold),
     }
 }
@@ -205,6 +208,7 @@ pub(crate) fn perform(namespace: &Namespace, action: &Action) -> Result<(), Erro
         Action::SetRange { store: Store::File(path), .. }
         | Action::Reserve { store: Store::File(path), .. }
         | Action::Unreserve { store: Store::File(path), .. } => own_file::change(path, action),
+        Action::CloseConnections { connections } => within(namespace, || super::close::close(connections))?,
         other => super::stop::perform(other),
     }
 }
