@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 /// A program, and the package that brings it.
-const NEEDED: [(&str, &str); 8] = [
+const NEEDED: [(&str, &str); 9] = [
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("nft", "nftables"),
@@ -15,6 +15,7 @@ const NEEDED: [(&str, &str); 8] = [
     ("netstat", "net-tools"),
     ("fuser", "psmisc"),
     ("strace", "strace"),
+    ("python3", "python3"),
 ];
 
 /// Installs what is missing, with sudo where this user is not root.

@@ -49,6 +49,8 @@ pub enum GapReason {
     Malformed,
     /// It was larger than what is read.
     TooLarge,
+    /// Nobody sent it: the snapshot was put together from listings.
+    Absent,
 }
 
 /// Something that could not be seen: part of every output, and never taken for "nothing there".

@@ -166,3 +166,38 @@ impl Pick {
         format!("{first}{why}: {way}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{machine, services, valid_json, written};
+    use portolan_core::snapshot::GapReason;
+
+    fn told(count: u16, ports: &[u16], gaps: Vec<Gap>) -> Report {
+        let range = "8079-8090".parse().unwrap();
+        let pick = Pick { count, range, near: None, transport: Transports::Both, ephemeral: false };
+        let wanted = Wanted { transports: Vec::new(), range, near: None, ephemeral: false };
+        let taken = pick::taken(&machine(), &wanted, &services());
+        pick.report(Several { ports: ports.to_vec(), held: Vec::new(), refused: 1 }, &taken, gaps)
+    }
+
+    #[test]
+    fn ports_stand_alone_on_their_lines_and_what_was_not_seen_beside_them() {
+        let report = told(2, &[8079, 8084], vec![Gap::new("reservations", GapReason::Denied, "EACCES")]);
+        assert_eq!((written(&report, "table").as_str(), report.exit), ("8079\n8084\n", Exit::Fine));
+        assert_eq!(report.aside, ["not seen: reservations: EACCES"]);
+        let value = valid_json(&report, "pick");
+        assert_eq!(value["ports"], serde_json::json!([8079, 8084]));
+        assert_eq!(value["left_out"][0]["why"], "well-known");
+    }
+
+    #[test]
+    fn too_few_are_no_output_and_one_line_with_the_reasons() {
+        let report = told(3, &[8079], Vec::new());
+        assert_eq!((written(&report, "table").as_str(), report.exit), ("", Exit::Not));
+        let line = "1 of the 3 ports asked for can be offered in 8079-8090 (7 known for a service, 1 did not bind): \
+                    take another --range";
+        assert_eq!(report.aside, [line]);
+        assert_eq!(valid_json(&report, "pick")["ports"], serde_json::json!([8079]));
+    }
+}

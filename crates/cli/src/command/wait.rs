@@ -185,3 +185,47 @@ impl Wait {
         Report { exit, gaps: None, ..Report::new(body, vec![Block::Line(line)], rows, Vec::new()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{valid_json, written};
+
+    fn told(target: &str, reached: bool, state: SeenState, detail: Option<&str>) -> Report {
+        let target = Target::parse(target, None).unwrap();
+        let wait = Wait { target: target.to_string(), wanted: Goal::Free, timeout: None, transport: None };
+        let seen = Seen { state, detail: detail.map(str::to_owned) };
+        wait.report(&target, reached, Duration::from_millis(1250), seen, 3)
+    }
+
+    #[test]
+    fn the_verdict_is_one_line() {
+        let free = told("8080", true, SeenState::Free, None);
+        assert_eq!(
+            (written(&free, "table").as_str(), free.exit),
+            ("8080/tcp is free   after 1.2 s\n", Exit::Fine)
+        );
+        let held = told("53/udp", false, SeenState::Held, Some("held by named (pid 5)"));
+        let text = "53/udp is not free after 1.2 s: held by named (pid 5)\n";
+        assert_eq!((written(&held, "table").as_str(), held.exit), (text, Exit::Not));
+        let open = told("db:80", false, SeenState::Listening, None);
+        assert_eq!(written(&open, "table"), "db:80/tcp is not free after 1.2 s: somebody listens\n");
+    }
+
+    #[test]
+    fn machines_get_what_was_seen_last_and_how_often_was_asked() {
+        let value = valid_json(&told("8080", false, SeenState::TimeWait, Some("a\u{1b}b")), "wait");
+        assert_eq!((&value["last_seen"], &value["queries"]), (&"time-wait".into(), &3.into()));
+        assert_eq!((&value["for"], &value["waited_ms"]), (&"free".into(), &1250.into()));
+    }
+
+    #[test]
+    fn closed_is_all_that_can_be_seen_of_free_elsewhere() {
+        assert!(Goal::Free.is_met(SeenState::Closed, false) && !Goal::Free.is_met(SeenState::Closed, true));
+        for nothing in [SeenState::NoAnswer, SeenState::Unreachable, SeenState::Unresolved] {
+            assert!(
+                ![Goal::Free, Goal::Closed, Goal::Listening].iter().any(|goal| goal.is_met(nothing, false))
+            );
+        }
+    }
+}

@@ -17,9 +17,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use close_plan::plan_close;
-pub use free_plan::{
-    Caller, FreeAnswer, FreeRequest, ProcessEntry, SIGNALS, is_critical, is_holding, plan_free,
-};
+pub use free_plan::{Caller, FreeAnswer, FreeRequest, ProcessEntry, SIGNALS, is_critical, plan_free};
 pub use freed::{Freed, freed};
 pub use journal::{Begun, Entry, EntryError, Event, Record, Standing, StepState, fold};
 pub use own_file::{FileBefore, HEADER, OwnFile};

@@ -8,6 +8,7 @@ pub mod error_code;
 pub mod inet_diag;
 pub mod iptables;
 pub mod malformed;
+pub mod netsh;
 pub mod nftables;
 pub mod packet_filter;
 pub mod passwd;

@@ -2,5 +2,6 @@
 
 pub mod netlink;
 mod reader;
+pub mod text;
 
 pub use reader::{DecodeError, Problem, Reader};

@@ -1,11 +1,16 @@
-//! `portolan snapshot --out FILE`: one look at everything, kept as a file that `--from` reads.
+//! `portolan snapshot --out FILE`: one look at everything, kept as a file that `--from` reads; with `--import` made from
+//! what others sent.
+
+mod import;
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use portolan_core::import::Imported;
 use portolan_core::snapshot::{Gap, Snapshot};
 use portolan_core::snapshot_file;
 use portolan_host::{Look, OwnerSearch, Sections, SocketFilter};
@@ -19,12 +24,20 @@ use crate::report::{Block, Line, Report};
 use crate::source::Session;
 use crate::text::counted;
 
-/// Keep everything there is to see in a file, for --from
+use import::Recognised;
+
+/// Keep everything there is to see in a file, or what others sent, for --from
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   portolan snapshot --out before.json
   portolan why 8080 --from before.json
+  portolan snapshot --import netstat.txt netsh.txt --out osaka.json
+
+--import reads what these commands print, in any display language and code page, also whole console sessions:
+  Windows: netstat -ano -anob -anobq, netsh int ipv4 show excludedportrange and dynamicport, tasklist /svc,
+           Get-NetTCPConnection and Get-NetUDPEndpoint (table, list, Export-Csv)
+  Linux:   ss -tuanp, netstat -tuanp, lsof -nP -i, cat /proc/net/tcp, sysctl
 
 The file holds process names and command lines: look through it before you give it away.")]
 pub(crate) struct Take {
@@ -34,6 +47,9 @@ pub(crate) struct Take {
     /// Replace the file if it is there already
     #[arg(long)]
     force: bool,
+    /// Make the snapshot from text that others sent, instead of looking at this machine (- reads stdin)
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["from", "netns"])]
+    import: Vec<PathBuf>,
 }
 
 /// What was kept.
@@ -47,6 +63,8 @@ struct Kept {
     owners: usize,
     /// The file's size in bytes.
     bytes: u64,
+    /// What was recognised in the files that were imported; null where this machine was looked at.
+    imported: Option<Vec<Recognised>>,
     /// What could not be seen.
     gaps: Vec<Gap>,
 }
@@ -62,17 +80,29 @@ impl Command for Take {
         if !to_stdout && !self.force && self.out.symlink_metadata().is_ok() {
             return Err(exists(&self.out).into());
         }
-        let snapshot = session.see(Look {
-            sockets: Some(SocketFilter::default()),
-            owners: OwnerSearch::All,
-            sections: Sections::ALL,
-            ..Look::default()
-        })?;
+        let (snapshot, imported) = self.snapshot(session)?;
         if to_stdout {
             return Ok(Output::Document(Box::new(move |out| snapshot_file::write(&snapshot, out))));
         }
         let bytes = keep(&snapshot, &self.out, self.force)?;
-        Ok(Output::Report(report(&snapshot, &self.out, bytes)))
+        Ok(Output::Report(report(&snapshot, &self.out, bytes, imported)))
+    }
+}
+
+impl Take {
+    /// The snapshot, and what was recognised where it is made from files.
+    fn snapshot(&self, session: &Session) -> Result<(Rc<Snapshot>, Option<Vec<Recognised>>)> {
+        if !self.import.is_empty() {
+            let Imported { snapshot, listings } = import::read(&self.import)?;
+            return Ok((Rc::new(snapshot), Some(listings.into_iter().map(Recognised::from).collect())));
+        }
+        let look = Look {
+            sockets: Some(SocketFilter::default()),
+            owners: OwnerSearch::All,
+            sections: Sections::ALL,
+            ..Look::default()
+        };
+        Ok((session.see(look)?, None))
     }
 }
 
@@ -116,12 +146,13 @@ fn write(snapshot: &Snapshot, path: &Path) -> io::Result<u64> {
     Ok(file.metadata()?.len())
 }
 
-fn report(snapshot: &Snapshot, path: &Path, bytes: u64) -> Report {
+fn report(snapshot: &Snapshot, path: &Path, bytes: u64, imported: Option<Vec<Recognised>>) -> Report {
     let kept = Kept {
         file: path.display().to_string(),
         sockets: snapshot.sockets.len(),
         owners: snapshot.owners.len(),
         bytes,
+        imported,
         gaps: snapshot.gaps.clone(),
     };
     let line = Line::new().plain("kept ").strong(counted(kept.sockets as u64, "socket")).plain(format!(
@@ -139,5 +170,9 @@ fn report(snapshot: &Snapshot, path: &Path, bytes: u64) -> Report {
     let row = [kept.file.clone(), kept.sockets.to_string(), kept.owners.to_string(), bytes.to_string()];
     let table = Table::of_rows(columns, vec![row]);
     let gaps = kept.gaps.clone();
-    Report::new(kept, vec![Block::Line(line), Block::gap()], table, gaps)
+    let mut blocks = vec![Block::Line(line), Block::gap()];
+    if let Some(listings) = &kept.imported {
+        blocks.extend([Block::Table(import::table(listings)), Block::gap()]);
+    }
+    Report::new(kept, blocks, table, gaps)
 }
