@@ -7,13 +7,10 @@ use crate::cause;
 use crate::diagnose::{Question, Remedy, Trial};
 use crate::owner::{Container, Owner};
 use crate::port::PortSet;
-use crate::range::{CarrierKind, ReservationKind};
+use crate::range::CarrierKind;
 use crate::snapshot::Snapshot;
 use crate::socket::{Socket, Transport};
 use crate::wording;
-
-/// The kernel takes about 4 KiB in one write: a longer list would be cut.
-const LONGEST_SETTING: usize = 3_500;
 
 /// A word for a POSIX shell: as it is where nothing in it is special, else in single quotes.
 fn quoted(word: &str) -> String {
@@ -208,22 +205,16 @@ pub fn see(snapshot: &Snapshot, question: &Question) -> Remedy {
     Remedy::command("see who holds it", format!("sudo {}", ask_again(question)))
 }
 
-/// Keeps a port out of automatic choice until the next restart. A write replaces the whole list, so what is reserved
-/// already stands in the command too.
+/// Keeps ports out of automatic choice.
 pub fn reserve(snapshot: &Snapshot, ports: &PortSet) -> Remedy {
-    let text = "keep it out of automatic choice, until the next restart";
-    let mut all: PortSet = snapshot
-        .reservations
-        .iter()
-        .filter(|reservation| reservation.kind == ReservationKind::Administered)
-        .map(|reservation| reservation.range)
-        .collect();
-    all.unite(ports);
-    let list = all.ranges().iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    if list.len() > LONGEST_SETTING {
-        return Remedy::advice(format!("{text}: the list of reserved ports is too long for one command"));
-    }
-    set(snapshot, text, "net.ipv4.ip_local_reserved_ports", &list)
+    let list: Vec<String> = ports.ranges().iter().map(ToString::to_string).collect();
+    let command = format!("portolan reserve add {}", list.join(" "));
+    Remedy::command("keep it out of automatic choice", as_root(snapshot, command))
+}
+
+/// Sets the ephemeral range until the next restart.
+pub fn set_range(snapshot: &Snapshot, text: impl Into<String>, range: &str) -> Remedy {
+    Remedy::command(text, as_root(snapshot, format!("portolan range set {range} --runtime")))
 }
 
 /// Changes a kernel setting until the next restart.

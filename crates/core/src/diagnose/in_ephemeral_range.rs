@@ -21,9 +21,8 @@ On the chart this rule counts the TCP listeners inside the range. Some of them a
 the table does not show which.
 
 What to do: choose a port below the range, or reserve this one (net.ipv4.ip_local_reserved_ports). A reserved port is
-never given away by itself, and a server may still bind it. The command offered lists what is reserved already too,
-since a write replaces the whole list; it lasts until the next restart, and the same line in a file below
-/etc/sysctl.d makes it last.
+never given away by itself, and a server may still bind it. portolan reserve add keeps what is reserved already, and
+makes it last over a restart.
 ";
 
 const ADMINISTERED: ReservationKind = ReservationKind::Administered;
