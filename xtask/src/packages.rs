@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 /// A program, and the package that brings it.
-const NEEDED: [(&str, &str); 7] = [
+const NEEDED: [(&str, &str); 8] = [
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("nft", "nftables"),
@@ -14,6 +14,7 @@ const NEEDED: [(&str, &str); 7] = [
     ("lsof", "lsof"),
     ("netstat", "net-tools"),
     ("fuser", "psmisc"),
+    ("python3", "python3"),
 ];
 
 /// Installs what is missing, with sudo where this user is not root.

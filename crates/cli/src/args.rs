@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use portolan_host::Namespace;
 
 use crate::command::{
-    Command, chart, completions, explain, list, man, range, reserve, schema, snapshot, undo, who, why,
+    Command, chart, close, completions, explain, free, hold, list, man, pick, range, reserve, schema,
+    snapshot, undo, wait, who, why,
 };
 use crate::output::{FORMATS, Format};
 
@@ -101,7 +102,12 @@ pub(crate) enum Verb {
     Why(why::Why),
     Range(range::Range),
     Reserve(reserve::Reserve),
+    Free(free::Free),
+    Close(close::Close),
     Undo(undo::Undo),
+    Pick(pick::Pick),
+    Wait(wait::Wait),
+    Hold(hold::Hold),
     Explain(explain::Explain),
     Snapshot(snapshot::Take),
     Schema(schema::Print),
@@ -119,7 +125,12 @@ impl Verb {
             Self::Why(command) => command,
             Self::Range(command) => command,
             Self::Reserve(command) => command,
+            Self::Free(command) => command,
+            Self::Close(command) => command,
             Self::Undo(command) => command,
+            Self::Pick(command) => command,
+            Self::Wait(command) => command,
+            Self::Hold(command) => command,
             Self::Explain(command) => command,
             Self::Snapshot(command) => command,
             Self::Schema(command) => command,

@@ -53,7 +53,7 @@ impl From<Where> for Stores {
 }
 
 /// What is planned or done.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Changed {
     /// Number in the journal, for `portolan undo`; none where nothing was done.
     pub(crate) id: Option<u64>,
@@ -70,7 +70,7 @@ pub(crate) struct Changed {
 }
 
 /// A step of a plan.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct ChangedStep {
     /// What is done, for people.
     pub(crate) action: String,

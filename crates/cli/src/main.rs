@@ -8,6 +8,7 @@ mod cells;
 mod changing;
 mod command;
 mod exit;
+mod filter;
 #[cfg(test)]
 mod fixture;
 mod output;
@@ -17,6 +18,7 @@ mod report;
 mod rows;
 mod source;
 mod text;
+mod typed;
 
 use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -25,9 +27,10 @@ use anyhow::Result;
 use clap::Parser as _;
 
 use args::{Colour, General, Portolan};
-use command::{Command, Output, chart::Chart};
+use command::{After, Command, Output, chart::Chart};
 use exit::Exit;
-use output::Surface;
+use output::{Format, Surface};
+use report::Report;
 
 fn main() -> ExitCode {
     let arguments = match Portolan::try_parse() {
@@ -50,9 +53,14 @@ fn main() -> ExitCode {
 
 /// Tells on one line what is wrong.
 fn complain(message: &str, exit: Exit) -> ExitCode {
+    aside(message);
+    exit.into()
+}
+
+/// A line on standard error.
+fn aside(message: &str) {
     // Where stderr is gone there is nobody left to tell.
     let _ = writeln!(io::stderr(), "portolan: {}", text::harmless(message));
-    exit.into()
 }
 
 fn run(arguments: Portolan) -> Result<Exit> {
@@ -62,22 +70,34 @@ fn run(arguments: Portolan) -> Result<Exit> {
     let session = source::Session::new(general.from, general.netns.unwrap_or_default());
     let chart = Chart::default();
     let command: &dyn Command = verb.as_ref().map_or(&chart, |verb| verb.command());
-    let output = command.run(&session)?;
     let mut out = BufWriter::with_capacity(1 << 18, io::stdout().lock());
-    let (written, exit) = match &output {
-        Output::Document(write) => (write(&mut out), Exit::Fine),
-        Output::Report(report) => {
-            ((format.write)(report, &surface, &mut out, &mut io::stderr()), report.exit)
-        }
+    let (written, exit, after) = match command.run(&session)? {
+        Output::Document(write) => (write(&mut out), Exit::Fine, None),
+        Output::Report(report) => tell(report, None, format, &surface, &mut out),
+        Output::Then(report, after) => tell(report, Some(after), format, &surface, &mut out),
     };
-    let written = written.and_then(|()| out.flush());
-    // What was seen can be large, and the system takes it back faster than we could.
-    std::mem::forget((out, output));
-    match written {
+    match written.and_then(|()| out.flush()) {
         // A reader that has read enough changes nothing about what was found.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(exit),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
+        _ => std::mem::forget(out),
     }
+    after.map_or(Ok(exit), |after| after())
+}
+
+/// Writes a report, and what is told beside it.
+fn tell(
+    report: Report,
+    after: Option<After>,
+    format: &Format,
+    surface: &Surface,
+    out: &mut dyn io::Write,
+) -> (io::Result<()>, Exit, Option<After>) {
+    let written = (format.write)(&report, surface, out, &mut io::stderr());
+    report.aside.iter().for_each(|line| aside(line));
+    let exit = report.exit;
+    // What was seen can be large, and the system takes it back faster than we could.
+    std::mem::forget(report);
+    (written, exit, after)
 }
 
 /// What stdout can show.

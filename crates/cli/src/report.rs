@@ -152,6 +152,8 @@ pub(crate) struct Report {
     pub(crate) rows: Table,
     /// What could not be seen; none where nothing of the machine was looked at.
     pub(crate) gaps: Option<Vec<Gap>>,
+    /// Told on standard error besides, a line each, whatever the format: for output that scripts read.
+    pub(crate) aside: Vec<String>,
     /// How the program ends.
     pub(crate) exit: Exit,
 }
@@ -159,6 +161,6 @@ pub(crate) struct Report {
 impl Report {
     /// A report on something seen, that ends well.
     pub(crate) fn new(body: impl Body + 'static, blocks: Vec<Block>, rows: Table, gaps: Vec<Gap>) -> Self {
-        Self { body: Box::new(body), blocks, rows, gaps: Some(gaps), exit: Exit::Fine }
+        Self { body: Box::new(body), blocks, rows, gaps: Some(gaps), aside: Vec::new(), exit: Exit::Fine }
     }
 }

@@ -201,8 +201,14 @@ fn the_remedy_for_a_holder_frees_the_port_when_typed() {
     let mut holder = Held::new(&namespace, "tcp-listen 0.0.0.0:8080");
     let json = refused(&why(&namespace, &["8080"]), "held-by-process", "EADDRINUSE");
     let typed = commands(&json["findings"][0]);
-    let kill = typed.iter().find(|command| command.contains("kill")).unwrap_or_else(|| panic!("{typed:?}"));
-    Answer::of(namespace.command("sh").args(["-c", kill])).with_code(0);
+    let typed =
+        typed.iter().find(|typed| typed.contains("portolan free")).unwrap_or_else(|| panic!("{typed:?}"));
+    // There is no terminal on which a yes could be typed.
+    let typed = format!("{} --yes", typed.replace("portolan", program("portolan").to_str().unwrap()));
+    let state = std::env::temp_dir().join(namespace.name());
+    let mut shell = namespace.command("sh");
+    Answer::of(shell.args(["-c", &typed]).env("PORTOLAN_STATE", &state)).with_code(0);
+    std::fs::remove_dir_all(state).unwrap();
     while !holder.has_ended() {
         std::thread::yield_now();
     }

@@ -24,11 +24,15 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
+/// Whether it could be the name of a unit or a container: no pattern, no option, nothing that acts on a terminal.
+pub(crate) fn is_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || ":_.\\@-".contains(c);
+    !name.is_empty() && name.len() <= 255 && !name.starts_with('-') && name.chars().all(allowed)
+}
+
 /// A name of a unit or a container, quoted; none where it holds what no such name does.
 fn name_quoted(name: &str) -> Option<String> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || ":_.\\@-".contains(c);
-    let fits = !name.is_empty() && name.len() <= 255 && !name.starts_with('-') && name.chars().all(allowed);
-    fits.then(|| quoted(name))
+    is_name(name).then(|| quoted(name))
 }
 
 /// The command as its user must type it: after sudo, unless the one who looked was root.
@@ -61,17 +65,21 @@ pub fn reuse_address(trials: &[Trial]) -> Remedy {
     })
 }
 
-/// Waits, and asks the same question again.
-pub fn wait(question: &Question, seconds: u64) -> Remedy {
-    Remedy::command(
-        format!("wait {seconds} s, then ask again"),
-        format!("sleep {seconds}; {}", ask_again(question)),
-    )
+/// Waits until the port binds plainly on every address. It needs a port: `bind(0)` has nothing to wait for.
+pub fn wait(question: &Question, seconds: u64) -> Option<Remedy> {
+    let transport = if question.transport == Transport::Udp { "/udp" } else { "" };
+    let command = |port| format!("portolan wait {port}{transport} --for free");
+    Some(Remedy::command(format!("wait until it binds, in {seconds} s"), command(question.port?)))
+}
+
+/// A port beside the one that was asked for.
+pub fn another_port(question: &Question) -> Option<Remedy> {
+    Some(Remedy::command("take another port", format!("portolan pick --near {}", question.port?)))
 }
 
 /// Ways to stop those who hold these sockets, or to see them first where they could not be seen.
 pub fn release(snapshot: &Snapshot, question: &Question, sockets: &[&Socket]) -> Vec<Remedy> {
-    let mut remedies: Vec<Remedy> = Vec::new();
+    let mut remedies: Vec<Remedy> = close(snapshot, sockets).into_iter().collect();
     for socket in sockets {
         let owners = snapshot.owners_of(socket);
         let ways = match wording::lead(&owners) {
@@ -86,6 +94,27 @@ pub fn release(snapshot: &Snapshot, question: &Question, sockets: &[&Socket]) ->
         }
     }
     remedies
+}
+
+/// Closes those of the sockets that are TCP connections, while their programs live on.
+fn close(snapshot: &Snapshot, sockets: &[&Socket]) -> Option<Remedy> {
+    let mut connections = sockets.iter().filter(|s| s.transport == Transport::Tcp && !s.is_holding());
+    let first = connections.next()?;
+    let (what, filter) = match connections.count() {
+        0 => (
+            "the connection and let its program live",
+            format!("--local {}", quoted(&first.local().to_string())),
+        ),
+        _ => ("the connections and let their programs live", format!("--port {}", first.local_port)),
+    };
+    let command = as_root(snapshot, format!("portolan close {filter}"));
+    Some(Remedy::command(format!("close {what}"), command))
+}
+
+/// Drops what waits in TIME_WAIT on a TCP port.
+pub fn drop_time_wait(snapshot: &Snapshot, port: u16) -> Remedy {
+    let command = as_root(snapshot, format!("portolan close --port {port} --state time-wait"));
+    Remedy::command("drop them now; a late packet may then reach a new connection of the same ends", command)
 }
 
 /// Whether a container runtime's proxy carries this port.
@@ -113,11 +142,16 @@ fn stop(snapshot: &Snapshot, socket: &Socket, owner: &Owner) -> Vec<Remedy> {
         let name = wording::process(owner);
         return vec![Remedy::advice(format!("{name} is the first process: stop what it serves"))];
     }
-    let kill = format!("kill {}", owner.pid);
     let own = owner.uid.is_some() && owner.uid == snapshot.host.uid;
-    let kill = if own { kill } else { as_root(snapshot, kill) };
+    let typed = |command: String| if own { command } else { as_root(snapshot, command) };
+    let kill = typed(format!("kill {}", owner.pid));
     let Some(stop) = stop_service(snapshot, socket, owner) else {
-        return vec![Remedy::command(format!("end {}", wording::process(owner)), kill)];
+        if !socket.is_holding() {
+            return vec![Remedy::command(format!("end {}", wording::process(owner)), kill)];
+        }
+        let transport = if socket.transport == Transport::Udp { "/udp" } else { "" };
+        let free = typed(format!("portolan free {}{transport}", socket.local_port));
+        return vec![Remedy::command("end what holds it; shows first whom that hits, and asks", free)];
     };
     vec![
         Remedy::command(format!("stop the service of {}", wording::process(owner)), stop),

@@ -231,6 +231,25 @@ impl SocketOptions {
     }
 }
 
+/// One TCP connection, so that exactly it is closed and never a later one between the same endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// Its local endpoint.
+    pub local: SocketAddr,
+    /// Its remote endpoint.
+    pub remote: SocketAddr,
+    /// Index of the interface it is bound to; 0 for none.
+    pub interface: u32,
+    /// The system's own number for the socket, never given twice in one boot.
+    pub cookie: u64,
+}
+
+impl fmt::Display for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} → {}", self.local, self.remote)
+    }
+}
+
 /// One socket, 68 bytes. Text of its owners and its origin stands once, in the snapshot, and is referred to by index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Socket {
@@ -352,6 +371,11 @@ impl Socket {
             Transport::Tcp => self.state == State::Listen,
             Transport::Udp => self.state == State::Unconnected && self.local_port != 0,
         }
+    }
+
+    /// Whether it holds its local port for itself: it waits for peers, or is bound and may yet do so.
+    pub fn is_holding(&self) -> bool {
+        self.is_listening() || self.state == State::Bound
     }
 
     /// Whether its local address is the wildcard of its family.

@@ -26,6 +26,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
+        // The text has it already: whoever prints the whole chain would say it twice.
+        self.source.source()
     }
 }

@@ -1,7 +1,8 @@
 //! Holding ports: bound, not listening, until dropped. What `pick` proves its answer with, and what `hold` keeps.
 
+use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use portolan_core::diagnose::Reuse;
 use portolan_core::kernel::error_code;
@@ -14,53 +15,125 @@ use crate::{Error, Namespace, sys};
 pub struct Held {
     /// TCP or UDP.
     pub transport: Transport,
-    /// Where.
+    /// Where: `[::]` stands for every address of both families.
     pub address: SocketAddr,
     socket: OwnedFd,
 }
 
-impl Held {
-    /// The descriptor that holds it, to be handed to another program.
-    pub fn descriptor(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
+/// A port that could not be had.
+#[derive(Debug)]
+pub struct Refused {
+    /// TCP or UDP.
+    pub transport: Transport,
+    /// The port.
+    pub port: u16,
+    /// The system's refusal, with its code.
+    pub error: Error,
 }
 
-/// Binds a port plainly, without reuse options: on one address, or (with none) on every address of both families.
-/// Nothing is sent and nothing is accepted; dropping the value lets the port go at once.
+/// Binds every one of these ports, or none: on one address, or (without) on every address of both families. Nothing
+/// is sent and nothing is accepted; dropping the values lets the ports go at once. The option is for TCP alone.
 ///
 /// # Errors
-/// The system's refusal, with its code.
+/// The namespace cannot be entered. The system's refusal of a port is a value of its own.
 pub fn hold(
     namespace: &Namespace,
-    transport: Transport,
     address: Option<IpAddr>,
-    port: u16,
-) -> Result<Held, Error> {
-    let held = sys::within(namespace, || match address {
-        Some(address) => one(transport, SocketAddr::new(address, port)),
-        None => every_address(transport, port),
-    })?;
-    let address = SocketAddr::new(address.unwrap_or(Ipv6Addr::UNSPECIFIED.into()), port);
-    held.map(|socket| Held { transport, address, socket }).map_err(|refusal| {
-        let name = error_code::name_of(sys::SYSTEM, refusal.code);
-        Error::new(
-            format!("{} {port}/{transport} ({name})", refusal.call),
-            std::io::Error::from_raw_os_error(refusal.code),
-        )
-    })
+    ports: &[(Transport, u16)],
+    reuse: Reuse,
+) -> Result<Result<Vec<Held>, Refused>, Error> {
+    sys::allow_descriptors(ports.len());
+    let one = |&(transport, port): &(Transport, u16)| {
+        // Over UDP it would share the port with a running service, in silence.
+        let reuse = if transport == Transport::Udp { Reuse::Plain } else { reuse };
+        bound(transport, address, port, reuse).map_err(|refusal| Refused {
+            transport,
+            port,
+            error: error(transport, port, refusal),
+        })
+    };
+    sys::within(namespace, || ports.iter().map(one).collect())
 }
 
-fn one(transport: Transport, address: SocketAddr) -> Result<OwnedFd, sys::Refusal> {
-    sys::bound(transport, address, None, Reuse::Plain).map(|(socket, _)| socket)
+/// Ports that are held at once, and how many did not bind.
+#[derive(Debug)]
+pub struct Several {
+    /// The ports, in the order they were tried.
+    pub ports: Vec<u16>,
+    /// What holds them.
+    pub held: Vec<Held>,
+    /// How many ports were refused on the way.
+    pub refused: u32,
+}
+
+/// Holds the first `count` of these ports that bind plainly on every address and for every transport, all at once.
+/// There are fewer where too few bind.
+///
+/// # Errors
+/// The namespace cannot be entered, or no more sockets can be made.
+pub fn hold_first(
+    namespace: &Namespace,
+    transports: &[Transport],
+    candidates: &[u16],
+    count: usize,
+) -> Result<Several, Error> {
+    sys::allow_descriptors(count.saturating_mul(transports.len()));
+    sys::within(namespace, || {
+        let mut several = Several { ports: Vec::new(), held: Vec::new(), refused: 0 };
+        for &port in candidates {
+            if several.ports.len() == count {
+                break;
+            }
+            let binds = transports.iter().map(|transport| bound(*transport, None, port, Reuse::Plain));
+            match binds.collect::<Result<Vec<Held>, _>>() {
+                Ok(held) => {
+                    several.ports.push(port);
+                    several.held.extend(held);
+                }
+                Err(refusal) if refusal.call == "bind" => several.refused += 1,
+                Err(refusal) => return Err(error(transports[0], port, refusal)),
+            }
+        }
+        Ok(several)
+    })?
+}
+
+/// Becomes another program, in this process. The ports are let go in the instant it begins; with `pass` it gets
+/// them instead, as sd_listen_fds(3) says: from descriptor 3 on, TCP sockets listening. Returns only where it failed.
+pub fn become_program(program: &OsStr, arguments: &[OsString], held: Vec<Held>, pass: bool) -> Error {
+    let mut sockets = Vec::new();
+    for held in if pass { &held[..] } else { &[] } {
+        if held.transport == Transport::Tcp
+            && let Err(source) = sys::listen(&held.socket)
+        {
+            return Error::new(format!("listen on {}", held.address), source);
+        }
+        sockets.push((&held.socket, format!("{}-{}", held.transport, held.address.port())));
+    }
+    let doing = format!("run {}", program.to_string_lossy());
+    Error::new(doing, sys::become_program(program, arguments, &sockets))
 }
 
 /// A dual-stack socket stands for both families; a host without IPv6 has one for IPv4.
-fn every_address(transport: Transport, port: u16) -> Result<OwnedFd, sys::Refusal> {
-    match one(transport, SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)) {
-        Err(refusal) if refusal.no_such_family => {
-            one(transport, SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
-        }
-        other => other,
-    }
+fn bound(
+    transport: Transport,
+    address: Option<IpAddr>,
+    port: u16,
+    reuse: Reuse,
+) -> Result<Held, sys::Refusal> {
+    let one = |address: IpAddr| sys::bound(transport, SocketAddr::new(address, port), None, reuse);
+    let bound = match address {
+        Some(address) => one(address),
+        None => one(Ipv6Addr::UNSPECIFIED.into()).or_else(|refusal| match refusal.no_such_family {
+            true => one(Ipv4Addr::UNSPECIFIED.into()),
+            false => Err(refusal),
+        }),
+    };
+    bound.map(|(socket, address)| Held { transport, address, socket })
+}
+
+fn error(transport: Transport, port: u16, refusal: sys::Refusal) -> Error {
+    let name = error_code::name_of(sys::SYSTEM, refusal.code);
+    let doing = format!("hold {port}/{transport}: {} gives {name}", refusal.call);
+    Error::new(doing, std::io::Error::from_raw_os_error(refusal.code))
 }

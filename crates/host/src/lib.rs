@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod bind;
+pub mod connect;
 mod error;
 pub mod hold;
 pub mod journal;

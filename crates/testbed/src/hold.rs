@@ -11,10 +11,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use portolan_testbed::{Holding, READY, ignore_sigterm};
+use portolan_testbed::{Holding, READY, allow_descriptors, ignore_sigterm};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{SocketType, connect};
-use rustix::process::{Resource, Rlimit, getrlimit, getuid, setrlimit};
+use rustix::process::getuid;
 
 use crate::enter::become_program;
 use crate::sockets::{accepted, await_end, bound, client, listener, local};
@@ -25,9 +25,6 @@ pub(crate) const WORKER: &str = "worker";
 
 /// How long the kernel may take to show a TIME_WAIT that both ends have agreed on.
 const SETTLE: Duration = Duration::from_secs(10);
-
-/// Descriptors beside those of the sockets: standard streams, pipes to workers, listeners.
-const SPARE_DESCRIPTORS: u64 = 256;
 
 /// Holds what the command line asks for until standard input ends.
 pub(crate) fn hold(arguments: &[String]) -> anyhow::Result<()> {
@@ -43,7 +40,7 @@ pub(crate) fn hold(arguments: &[String]) -> anyhow::Result<()> {
     }
     let name = CString::new(request.name.as_deref().unwrap_or("testbed"))?;
     rustix::thread::set_name(&name)?;
-    allow_descriptors(request.words.iter().map(|word| word.count as u64 * 2 + word.workers as u64).sum())?;
+    allow_descriptors(request.words.iter().map(|word| word.count as u64 * 2 + word.workers as u64).sum());
 
     let mut kept = Kept::default();
     let mut output = std::io::stdout().lock();
@@ -56,19 +53,6 @@ pub(crate) fn hold(arguments: &[String]) -> anyhow::Result<()> {
     writeln!(output, "{READY}")?;
     output.flush()?;
     crate::wait_for_end()
-}
-
-/// Raises the limit of open descriptors where it is too low.
-fn allow_descriptors(sockets: u64) -> anyhow::Result<()> {
-    let wanted = sockets + SPARE_DESCRIPTORS;
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_none_or(|current| current >= wanted) {
-        return Ok(());
-    }
-    let maximum = maximum.map(|maximum| maximum.max(wanted));
-    setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).with_context(|| {
-        format!("{wanted} descriptors are more than `ulimit -Hn` allows; use more processes")
-    })
 }
 
 /// What this process keeps open.

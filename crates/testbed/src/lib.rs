@@ -13,11 +13,16 @@ mod system;
 
 use std::path::{Path, PathBuf};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 pub use answer::Answer;
 pub use held::{Held, Holding, READY};
 pub use measured::{Measured, measured};
 pub use namespace::Namespace;
 pub use system::{ignore_sigterm, refuse_bind};
+
+/// Descriptors beside those of the sockets: standard streams, pipes to workers, listeners.
+const SPARE_DESCRIPTORS: u64 = 256;
 
 /// Path of a program of this workspace: `portolan`, `testbed`. It is looked for beside the running executable and
 /// above it, which is where cargo puts both (`target/debug`, with tests in `target/debug/deps`).
@@ -48,6 +53,22 @@ pub fn wait_for_command_line(pid: u32) {
     let path = format!("/proc/{pid}/cmdline");
     while std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}")).is_empty() {
         std::thread::yield_now();
+    }
+}
+
+/// Raises this process' limit of open descriptors where it is too low for that many sockets; many systems begin at 1024.
+///
+/// # Panics
+/// When more are wanted than this system allows.
+#[track_caller]
+pub fn allow_descriptors(sockets: u64) {
+    let wanted = sockets + SPARE_DESCRIPTORS;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_some_and(|current| current < wanted) {
+        let maximum = maximum.map(|maximum| maximum.max(wanted));
+        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).unwrap_or_else(|error| {
+            panic!("{wanted} descriptors are more than `ulimit -Hn` allows ({error}): use more processes")
+        });
     }
 }
 

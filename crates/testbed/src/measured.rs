@@ -1,4 +1,4 @@
-//! Running a program once and measuring it: wall-clock time and peak memory, with a limit that is part of the result.
+//! Running a program once and measuring it: wall-clock time, processor time and peak memory, with a limit that is part of the result.
 
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::system::wait_with_peak;
+use crate::system::wait_with_usage;
 
 /// One run of a program.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +17,8 @@ pub struct Measured {
     pub elapsed: Duration,
     /// Peak resident memory in KiB.
     pub peak_kib: u64,
+    /// Processor time, its own and the kernel's for it.
+    pub processor: Duration,
     /// Whether it was killed because the limit was over: then `elapsed` is a lower bound.
     pub cut: bool,
 }
@@ -26,7 +28,7 @@ pub struct Measured {
 /// # Panics
 /// When it cannot be started.
 #[track_caller]
-#[expect(clippy::zombie_processes, reason = "wait4 reaps it, which tells its peak memory")]
+#[expect(clippy::zombie_processes, reason = "wait4 reaps it, which tells what it used")]
 pub fn measured(mut command: Command, limit: Duration) -> Measured {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let start = Instant::now();
@@ -41,6 +43,6 @@ pub fn measured(mut command: Command, limit: Duration) -> Measured {
     if ended == 0 {
         pidfd_send_signal(&handle, Signal::KILL).expect("a child may be killed");
     }
-    let (status, peak_kib) = wait_with_peak(pid).expect("a child can be waited for");
-    Measured { status, elapsed, peak_kib, cut: ended == 0 }
+    let (status, usage) = wait_with_usage(pid).expect("a child can be waited for");
+    Measured { status, elapsed, peak_kib: usage.peak_kib, processor: usage.processor, cut: ended == 0 }
 }

@@ -1,10 +1,11 @@
-//! The system calls that no safe crate offers: wait4(2), which alone tells one child's peak memory, ignoring a signal
+//! The system calls that no safe crate offers: wait4(2), which alone tells what one child used, ignoring a signal
 //! with signal(2), and a seccomp(2) filter that refuses one call. All of this crate's `unsafe` stands here.
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 /// Makes this process, and those it starts, ignore SIGTERM.
 pub fn ignore_sigterm() {
@@ -34,8 +35,16 @@ pub fn refuse_bind() -> io::Result<()> {
     }
 }
 
-/// Waits for a child of this process: its status, and its peak resident memory in KiB (ru_maxrss).
-pub(crate) fn wait_with_peak(pid: u32) -> io::Result<(ExitStatus, u64)> {
+/// What a child used.
+pub(crate) struct Usage {
+    /// Peak resident memory in KiB (ru_maxrss).
+    pub(crate) peak_kib: u64,
+    /// Processor time, its own and the kernel's for it.
+    pub(crate) processor: Duration,
+}
+
+/// Waits for a child of this process: its status, and what it used.
+pub(crate) fn wait_with_usage(pid: u32) -> io::Result<(ExitStatus, Usage)> {
     let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
     let mut status = 0;
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
@@ -52,5 +61,12 @@ pub(crate) fn wait_with_peak(pid: u32) -> io::Result<(ExitStatus, u64)> {
     }
     // SAFETY: rusage is made of integers, for which zeroed memory is valid, and wait4 has filled it.
     let usage = unsafe { usage.assume_init() };
-    Ok((ExitStatus::from_raw(status), u64::try_from(usage.ru_maxrss).unwrap_or(0)))
+    let span = |time: libc::timeval| {
+        Duration::from_secs(time.tv_sec.unsigned_abs()) + Duration::from_micros(time.tv_usec.unsigned_abs())
+    };
+    let usage = Usage {
+        peak_kib: u64::try_from(usage.ru_maxrss).unwrap_or(0),
+        processor: span(usage.ru_utime) + span(usage.ru_stime),
+    };
+    Ok((ExitStatus::from_raw(status), usage))
 }

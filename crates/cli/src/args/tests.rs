@@ -36,9 +36,15 @@ fn the_help_of_every_verb_is_known() {
       range        Show or change the ephemeral range: the ports the system gives to clients by itself
       reserve      Keep ports from being given to clients: the system then leaves them to the programs
                    that ask for them by number
+      free         Free a port: stop the program that holds it, its unit or its container
+      close        Close TCP connections without ending their programs; the other side sees a reset
       undo         Take back what a command changed, also after a crash or a restart in the middle
+      pick         Pick ports that are free now and likely to stay free, a line each
+      wait         Wait until a port is listened on, closed, or free
+      hold         Keep ports by binding them, without listening: until Ctrl+C, for a time, or for a
+                   command
       explain      Explain a finding: what it means, how it comes about, what to do
-      snapshot     Keep everything there is to see in a file, for --from
+      snapshot     Keep everything there is to see in a file, or what others sent, for --from
       schema       Print the JSON Schema of what a command gives with --json
       completions  Print the script that completes portolan's words in a shell
       man          Print a page of the manual, or write all of them to a directory
@@ -103,19 +109,22 @@ fn the_help_of_every_verb_is_known() {
       -h, --help  Print help
 
     Which sockets:
-      -p, --port <PORTS>           Local port or range: 80, 8000-8100, 80,443
-          --remote-port <PORTS>    Remote port or range
-          --state <STATE>          State: listen, established, time-wait …; ss's and netstat's names are
-                                   known too
-      -l, --listening              Only those that wait for peers: TCP listeners, UDP sockets without a
-                                   peer
-      -t, --transport <TRANSPORT>  tcp or udp
-          --family <FAMILY>        ipv4 or ipv6
-          --address <ADDRESS>      Local or remote address, or network: 10.0.0.5, 10.0.0.0/8, fd00::/8
-          --pid <PID>              Held by this process
-          --name <NAME>            Held by a process of this name; * stands for any characters
-          --user <USER>            Of this user, by name or id
-          --unit <UNIT>            Of this systemd unit; * stands for any characters
+      -p, --port <PORTS>             Local port or range: 80, 8000-8100, 80,443
+          --remote-port <PORTS>      Remote port or range
+          --state <STATE>            State: listen, established, time-wait …; ss's and netstat's names
+                                     are known too
+      -l, --listening                Only those that wait for peers: TCP listeners, UDP sockets without
+                                     a peer
+      -t, --transport <TRANSPORT>    tcp or udp
+          --family <FAMILY>          ipv4 or ipv6
+          --address <ADDRESS>        Local or remote address, or network: 10.0.0.5, 10.0.0.0/8, fd00::/8
+          --local <ADDRESS[:PORT]>   Local end: an address, a network, or an address with its port:
+                                     10.0.0.5:443, [::1]:443
+          --remote <ADDRESS[:PORT]>  Remote end, written alike
+          --pid <PID>                Held by this process
+          --name <NAME>              Held by a process of this name; * stands for any characters
+          --user <USER>              Of this user, by name or id
+          --unit <UNIT>              Of this systemd unit; * stands for any characters
 
     How to show them:
           --no-owners         Leave owners out; much faster where there are many processes
@@ -210,6 +219,7 @@ fn the_help_of_every_verb_is_known() {
     Examples:
       portolan why 8080
       portolan why 127.0.0.1:53/udp
+      portolan why any                     is a port left for bind(0)?
       portolan why 80 --user www-data
       portolan why "listen tcp 0.0.0.0:8080: bind: address already in use"
 
@@ -286,6 +296,100 @@ fn the_help_of_every_verb_is_known() {
       portolan reserve suggest                             listeners that a client could be given the
       port of
 
+    ======== free
+
+    Free a port: stop the program that holds it, its unit or its container
+
+    Usage: portolan free [OPTIONS] <PORT[/udp]>...
+
+    Arguments:
+      <PORT[/udp]>...  Port, TCP unless it says otherwise: 8080, 53/udp
+
+    Options:
+          --signal <NAME>            Signal to begin with: TERM, INT, HUP, QUIT, USR1, USR2 or KILL
+                                     [default: TERM]
+          --timeout <SECONDS>        Seconds that a process may take to end [default: 10]
+          --force                    Kill a process that has not ended by then (SIGKILL)
+          --tree                     End the processes too that the holder has started
+          --even-if-critical <NAME>  End a program of this name although that may cut you off: sshd,
+                                     systemd-resolve …
+          --dry-run                  Show what would be done, and do nothing
+      -y, --yes                      Do it without asking
+      -h, --help                     Print help
+
+    Options of every command:
+          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
+                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
+                              stderr)
+          --json              Short for --format json
+          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
+                              stdin)
+          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
+                              process
+          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
+                              auto] [possible values: auto, always, never]
+
+    Examples:
+      portolan free 8080 --dry-run      what would be stopped, and what else that hits
+      portolan free 8080
+      portolan free 53/udp 8080 --yes
+      portolan free 8080 --force        SIGKILL after 10 s for one that does not end
+
+    A holder listens or is bound; clients of a remote port of that number are never touched. A systemd
+    unit is stopped by systemctl, a container by docker or podman, anything else by a signal. Exit
+    code 0: freed, or free already; 1: refused, failed, or held again.
+
+    ======== close
+
+    Close TCP connections without ending their programs; the other side sees a reset
+
+    Usage: portolan close [OPTIONS]
+
+    Options:
+          --all      Close them also when they are more than 100
+          --dry-run  Show what would be done, and do nothing
+      -y, --yes      Do it without asking
+      -h, --help     Print help
+
+    Which sockets:
+      -p, --port <PORTS>             Local port or range: 80, 8000-8100, 80,443
+          --remote-port <PORTS>      Remote port or range
+          --state <STATE>            State: listen, established, time-wait …; ss's and netstat's names
+                                     are known too
+      -l, --listening                Only those that wait for peers: TCP listeners, UDP sockets without
+                                     a peer
+      -t, --transport <TRANSPORT>    tcp or udp
+          --family <FAMILY>          ipv4 or ipv6
+          --address <ADDRESS>        Local or remote address, or network: 10.0.0.5, 10.0.0.0/8, fd00::/8
+          --local <ADDRESS[:PORT]>   Local end: an address, a network, or an address with its port:
+                                     10.0.0.5:443, [::1]:443
+          --remote <ADDRESS[:PORT]>  Remote end, written alike
+          --pid <PID>                Held by this process
+          --name <NAME>              Held by a process of this name; * stands for any characters
+          --user <USER>              Of this user, by name or id
+          --unit <UNIT>              Of this systemd unit; * stands for any characters
+
+    Options of every command:
+          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
+                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
+                              stderr)
+          --json              Short for --format json
+          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
+                              stdin)
+          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
+                              process
+          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
+                              auto] [possible values: auto, always, never]
+
+    Examples:
+      portolan close --local 10.0.0.5:51514            one connection, by its near end
+      portolan close --remote 10.0.7.9:8443 --pid 812
+      portolan close --port 8080 --state time-wait     the port is free at once
+      portolan close --state close-wait --name worker --all
+
+    A listener is left alone: portolan free stops who holds it. UDP has no connections to close.
+    Exit code 0 also when nothing matches; 1 when it was refused or failed.
+
     ======== undo
 
     Take back what a command changed, also after a crash or a restart in the middle
@@ -318,6 +422,126 @@ fn the_help_of_every_verb_is_known() {
       portolan undo            the newest plan of this network namespace that stands
       portolan undo 3
 
+    ======== pick
+
+    Pick ports that are free now and likely to stay free, a line each
+
+    Usage: portolan pick [OPTIONS]
+
+    Options:
+          --count <N>           How many [default: 1]
+          --range <FIRST-LAST>  Out of these ports [default: 1-65535]
+          --near <PORT>         As near as can be to this port, instead of anywhere
+          --transport <WHICH>   Free for which transport [default: both] [possible values: tcp, udp,
+                                both]
+          --ephemeral           Out of the ephemeral range too: a client may be given the port a moment
+                                later
+      -h, --help                Print help
+
+    Options of every command:
+          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
+                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
+                              stderr)
+          --json              Short for --format json
+          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
+                              stdin)
+          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
+                              process
+          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
+                              auto] [possible values: auto, always, never]
+
+    Examples:
+      portolan pick
+      server --port $(portolan pick --near 8080)
+      portolan pick --count 3 --range 20000-29999
+
+    Such a port is held by no socket of any family, is not reserved, not known for a service, and no
+    client is given it by
+    the system, since it lies outside of the ephemeral range. All of them are bound at once before one
+    is printed. What
+    firewall rules redirect is not looked at: portolan why PORT tells.
+    Exit code 1, and no port, when there are fewer than asked for.
+
+    ======== wait
+
+    Wait until a port is listened on, closed, or free
+
+    Usage: portolan wait [OPTIONS] --for <WHAT> <PORT|HOST:PORT>
+
+    Arguments:
+      <PORT|HOST:PORT>  PORT[/udp] of this machine, or HOST:PORT, [ADDRESS]:PORT
+
+    Options:
+          --for <WHAT>           What for [possible values: free, listening, closed]
+          --timeout <SECONDS>    Give up after that many seconds; without it, never
+          --transport <tcp|udp>  tcp or udp; tcp when not said
+      -h, --help                 Print help
+
+    Options of every command:
+          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
+                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
+                              stderr)
+          --json              Short for --format json
+          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
+                              stdin)
+          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
+                              process
+          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
+                              auto] [possible values: auto, always, never]
+
+    Examples:
+      portolan wait 8080 --for free --timeout 60      until it binds: TIME_WAIT is waited for too
+      portolan wait 5432 --for listening && start-the-rest
+      portolan wait db.example:5432 --for listening --timeout 30
+      portolan wait 53/udp --for closed
+
+    listening: somebody listens, on whatever address. closed: nobody listens. free: nobody holds the
+    port, and it binds on
+    every address without options. Of another host only a connection tells: refused is closed and free;
+    no answer is
+    neither.
+    Exit codes: 0 reached; 1 not reached within the timeout; 2 could not tell, or typed wrong.
+
+    ======== hold
+
+    Keep ports by binding them, without listening: until Ctrl+C, for a time, or for a command
+
+    Usage: portolan hold [OPTIONS] <PORT|FIRST-LAST>... [-- <COMMAND>...]
+
+    Arguments:
+      <PORT|FIRST-LAST>...  Ports and ranges
+      [COMMAND]...          Run this in place of portolan, with the same process id
+
+    Options:
+          --address <ADDRESS>  On this address alone, instead of on all of both families
+          --transport <WHICH>  For which transport [default: tcp] [possible values: tcp, udp, both]
+          --for <SECONDS>      For that many seconds
+          --pass               Hand the sockets to the command, TCP ones listening, as sd_listen_fds(3)
+                               says
+      -h, --help               Print help
+
+    Options of every command:
+          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
+                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
+                              stderr)
+          --json              Short for --format json
+          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
+                              stdin)
+          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
+                              process
+          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
+                              auto] [possible values: auto, always, never]
+
+    Examples:
+      portolan hold 8080                          until Ctrl+C
+      portolan hold 8080 8443 --for 30
+      portolan hold 8080 -- server --port 8080    let go in the instant the server begins
+      portolan hold 8080 --pass -- server         handed to it as systemd does: LISTEN_FDS, from
+      descriptor 3 on
+
+    Exit code 1, and nothing is held, when one of the ports cannot be had. With a command: its own exit
+    code.
+
     ======== explain
 
     Explain a finding: what it means, how it comes about, what to do
@@ -348,14 +572,16 @@ fn the_help_of_every_verb_is_known() {
 
     ======== snapshot
 
-    Keep everything there is to see in a file, for --from
+    Keep everything there is to see in a file, or what others sent, for --from
 
     Usage: portolan snapshot [OPTIONS] --out <FILE>
 
     Options:
-      -o, --out <FILE>  The file to write; - writes to stdout
-          --force       Replace the file if it is there already
-      -h, --help        Print help
+      -o, --out <FILE>        The file to write; - writes to stdout
+          --force             Replace the file if it is there already
+          --import <FILE>...  Make the snapshot from text that others sent, instead of looking at this
+                              machine (- reads stdin)
+      -h, --help              Print help
 
     Options of every command:
           --format <FORMAT>   How to write the answer: table (for people, the default), json (for
@@ -372,6 +598,14 @@ fn the_help_of_every_verb_is_known() {
     Examples:
       portolan snapshot --out before.json
       portolan why 8080 --from before.json
+      portolan snapshot --import netstat.txt netsh.txt --out osaka.json
+
+    --import reads what these commands print, in any display language and code page, also whole console
+    sessions:
+      Windows: netstat -ano -anob -anobq, netsh int ipv4 show excludedportrange and dynamicport,
+      tasklist /svc,
+               Get-NetTCPConnection and Get-NetUDPEndpoint (table, list, Export-Csv)
+      Linux:   ss -tuanp, netstat -tuanp, lsof -nP -i, cat /proc/net/tcp, sysctl
 
     The file holds process names and command lines: look through it before you give it away.
 

@@ -3,15 +3,20 @@
 //! A new command is a new file here and a variant in `args.rs`.
 
 pub(crate) mod chart;
+pub(crate) mod close;
 pub(crate) mod completions;
 pub(crate) mod explain;
+pub(crate) mod free;
+pub(crate) mod hold;
 pub(crate) mod list;
 pub(crate) mod man;
+pub(crate) mod pick;
 pub(crate) mod range;
 pub(crate) mod reserve;
 pub(crate) mod schema;
 pub(crate) mod snapshot;
 pub(crate) mod undo;
+pub(crate) mod wait;
 pub(crate) mod who;
 pub(crate) mod why;
 
@@ -21,16 +26,22 @@ use anyhow::Result;
 use schemars::Schema;
 
 use crate::changing;
+use crate::exit::Exit;
 use crate::report::Report;
 use crate::source::Session;
 
 /// Writes a document.
 pub(crate) type Write = Box<dyn Fn(&mut dyn io::Write) -> io::Result<()>>;
 
+/// What is done once the report is told; how the program ends then.
+pub(crate) type After = Box<dyn FnOnce() -> Result<Exit>>;
+
 /// What a command gives.
 pub(crate) enum Output {
     /// A report, for any format.
     Report(Report),
+    /// A report that is told first, and what is done then: whatever takes long, or does not come back.
+    Then(Report, After),
     /// A text that is the same in every format: a script, a manual page, a schema, a snapshot.
     Document(Write),
 }
@@ -53,8 +64,13 @@ pub(crate) static SCHEMAS: &[(&str, MakeSchema)] = &[
     ("range", range::schema),
     ("reserve", reserve::schema),
     ("reserve-suggest", reserve::suggest_schema),
+    ("free", free::schema),
+    ("close", changing::schema),
     ("change", changing::schema),
     ("undo", undo::schema),
+    ("pick", pick::schema),
+    ("wait", wait::schema),
+    ("hold", hold::schema),
     ("explain", explain::schema),
     ("snapshot", snapshot::schema),
 ];

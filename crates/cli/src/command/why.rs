@@ -28,6 +28,7 @@ use crate::source::Session;
 Examples:
   portolan why 8080
   portolan why 127.0.0.1:53/udp
+  portolan why any                     is a port left for bind(0)?
   portolan why 80 --user www-data
   portolan why \"listen tcp 0.0.0.0:8080: bind: address already in use\"
 
@@ -35,8 +36,12 @@ Nothing is disturbed: the port is bound for a moment and let go, and where even 
 running service the socket table answers.
 Exit codes: 0 it binds; 1 it does not; 2 could not tell.")]
 pub(crate) struct Why {
-    /// [ADDRESS:]PORT[/udp], or the error message that a program gave, as it is
-    #[arg(value_name = "TARGET", required = true)]
+    // Not a doc comment: rustdoc would read the brackets as links.
+    #[arg(
+        help = "[ADDRESS:]PORT[/udp], or the error message that a program gave, as it is",
+        value_name = "TARGET",
+        required = true
+    )]
     target: Vec<String>,
     /// Ask for this user, by name or id
     #[arg(long, value_name = "USER")]

@@ -2,15 +2,20 @@
 //!
 //! A holder listens or is bound. A client whose connection uses the number as its local port is no holder, nor is one
 //! whose remote port it is. Source of the levels: systemd.socket(5), docker-stop(1), signal(7).
+//! Left out on purpose: units of a user's own manager, which only that user's `systemctl --user` reaches; their
+//! processes are stopped as processes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Action, Place, Plan, ProcessKey, Step};
+use crate::kernel::docker;
 use crate::owner::Owner;
 use crate::port::Port;
-use crate::range::CarrierKind;
+use crate::range::{Carrier, CarrierKind};
+use crate::remedy::is_name;
 use crate::snapshot::Snapshot;
 use crate::socket::{OwnerState, Socket, State, Transport};
+use crate::wording::{self, counted, listed};
 
 /// Programs whose end cuts people off from the machine, or the machine from the network.
 const CRITICAL: &[&str] = &[
@@ -44,6 +49,9 @@ const CRITICAL: &[&str] = &[
     "kubelet",
 ];
 
+/// Signals that may be sent first, by name, without SIG.
+pub const SIGNALS: [&str; 7] = ["TERM", "INT", "HUP", "QUIT", "KILL", "USR1", "USR2"];
+
 /// A row of the process table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessEntry {
@@ -58,20 +66,22 @@ pub struct ProcessEntry {
 }
 
 /// Who asks: neither it nor any of its ancestors is stopped.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
     /// Its process id.
     pub pid: u32,
     /// The systemd unit it runs in.
     pub unit: Option<String>,
+    /// Whether systemd runs this host, and can be asked to stop a unit.
+    pub systemd: bool,
 }
 
 /// What is to be freed, and how.
 #[derive(Clone, Debug)]
 pub struct FreeRequest {
-    /// The ports, each for one transport or both.
-    pub ports: Vec<(Option<Transport>, Port)>,
-    /// The first signal's name, without SIG.
+    /// The ports.
+    pub ports: Vec<(Transport, Port)>,
+    /// The first signal's name, one of [`SIGNALS`].
     pub signal: String,
     /// How long a process may take to end, milliseconds.
     pub timeout_ms: u64,
@@ -81,6 +91,12 @@ pub struct FreeRequest {
     pub tree: bool,
     /// Critical programs that may be stopped all the same, by name.
     pub even_if_critical: Vec<String>,
+}
+
+impl FreeRequest {
+    fn names(&self, transport: Transport, port: u16) -> bool {
+        self.ports.iter().any(|(wanted, number)| (*wanted, number.number()) == (transport, port))
+    }
 }
 
 /// What came of the planning.
@@ -97,7 +113,12 @@ pub enum FreeAnswer {
     Refused(Vec<String>),
 }
 
-/// Plans to free the ports of a request.
+/// Whether the end of a program of that name may cut people off from the machine, or the machine from the network.
+pub fn is_critical(name: &str) -> bool {
+    CRITICAL.contains(&name)
+}
+
+/// Plans to free the ports of a request. The snapshot holds every socket with its owners, and the carriers.
 pub fn plan_free(
     snapshot: &Snapshot,
     processes: &[ProcessEntry],
@@ -105,62 +126,85 @@ pub fn plan_free(
     request: &FreeRequest,
     (title, place): (&str, Place),
 ) -> FreeAnswer {
-    let concerned = |socket: &&Socket| {
-        let mut ports = request.ports.iter();
-        ports.any(|(transport, port)| {
-            port.number() == socket.local_port && transport.is_none_or(|t| t == socket.transport)
-        })
-    };
-    let of_port: Vec<&Socket> = snapshot.sockets.iter().filter(concerned).collect();
-    let holding: Vec<&Socket> =
-        of_port.iter().copied().filter(|s| s.is_listening() || s.state == State::Bound).collect();
-    if holding.is_empty() {
-        return without_holder(snapshot, &of_port);
-    }
-    let table: BTreeMap<u32, &ProcessEntry> =
-        processes.iter().map(|process| (process.pid, process)).collect();
+    let table = processes.iter().map(|process| (process.pid, process)).collect();
     let mut free = Free { snapshot, table, caller, request, refusals: Vec::new(), levels: Levels::default() };
-    holding.iter().for_each(|socket| free.sort_in(socket));
+    let (mut time_wait_ms, mut notes, mut reasons, mut held) = (0, Vec::new(), Vec::new(), false);
+    for (transport, port) in &request.ports {
+        let of_port = |s: &&Socket| (s.transport, s.local_port) == (*transport, port.number());
+        let of_port: Vec<&Socket> = snapshot.sockets.iter().filter(of_port).collect();
+        let holding: Vec<&Socket> = of_port.iter().copied().filter(|socket| socket.is_holding()).collect();
+        if !holding.is_empty() {
+            held = true;
+            holding.into_iter().for_each(|socket| free.sort_in(socket));
+            continue;
+        }
+        match without_holder(snapshot, *port, &of_port) {
+            Ok(left) => {
+                time_wait_ms = time_wait_ms.max(left);
+                notes.push(format!("nobody holds {port}/{transport}: it is free already"));
+            }
+            Err(reason) => reasons.push(reason),
+        }
+    }
+    if !held {
+        return if reasons.is_empty() {
+            FreeAnswer::Free { time_wait_ms }
+        } else {
+            FreeAnswer::Refused(reasons)
+        };
+    }
+    free.add_descendants();
     if !free.refusals.is_empty() {
         free.refusals.sort();
         free.refusals.dedup();
         return FreeAnswer::Refused(free.refusals);
     }
-    let dropping = of_port.iter().filter(|s| s.state == State::Established).count();
-    let mut steps = free.steps();
-    if let (Some(first), 1..) = (steps.first_mut(), dropping) {
-        first.effects.push(format!("{dropping} established connections on the port drop"));
-    }
-    FreeAnswer::Plan(Plan { title: title.into(), note: None, place, steps, warnings: Vec::new() })
+    let warnings = free.also_hit().into_iter().chain(reasons).chain(notes).collect();
+    FreeAnswer::Plan(Plan { title: title.into(), note: None, place, steps: free.steps(), warnings })
 }
 
-fn without_holder(snapshot: &Snapshot, of_port: &[&Socket]) -> FreeAnswer {
-    let client = of_port.iter().find(|socket| !matches!(socket.state, State::TimeWait | State::Closed));
-    if let Some(socket) = client {
-        let who: Vec<String> = snapshot.owners_of(socket).iter().map(|owner| named(owner)).collect();
-        let who = if who.is_empty() { "a program out of sight".into() } else { who.join(", ") };
-        return FreeAnswer::Refused(vec![format!(
-            "nobody listens or is bound there, but a connection of {who} uses it as its local port \
-             ({} → {}); `portolan close --local {}` closes it without ending the program",
-            socket.local(),
-            socket.remote(),
-            socket.local()
-        )]);
-    }
-    FreeAnswer::Free { time_wait_ms: of_port.iter().map(|socket| socket.timer_ms).max().unwrap_or(0) }
-}
-
-fn named(owner: &Owner) -> String {
-    format!("{} (pid {})", owner.name, owner.pid)
+/// What keeps a port that nobody holds: TIME_WAIT for so many milliseconds, or, as an error, a connection.
+fn without_holder(snapshot: &Snapshot, port: Port, of_port: &[&Socket]) -> Result<u32, String> {
+    let ended = |socket: &&&Socket| matches!(socket.state, State::TimeWait | State::Closed);
+    let open: Vec<&&Socket> = of_port.iter().filter(|socket| !ended(socket)).collect();
+    let Some(first) = open.first() else {
+        return Ok(of_port.iter().map(|socket| socket.timer_ms).max().unwrap_or(0));
+    };
+    let what = match open.len() {
+        1 => "a connection".to_owned(),
+        n => format!("{n} connections, the first"),
+    };
+    let way = match (first.transport, open.len()) {
+        (Transport::Udp, _) => "end that program, or wait until it has done".to_owned(),
+        (_, 1) => format!("`portolan close --local {}` closes it and ends nobody", first.local()),
+        _ => format!("`portolan close --port {port}` closes them and ends nobody"),
+    };
+    Err(format!(
+        "nobody listens on {port} or is bound to it, but {what} of {} uses it as the local port ({} → {}); {way}",
+        wording::holder(first, snapshot),
+        first.local(),
+        first.remote(),
+    ))
 }
 
 /// What is to be stopped, each once, at its level.
 #[derive(Default)]
 struct Levels {
-    socket_units: BTreeSet<String>,
+    /// Socket units, with the service that each starts.
+    socket_units: BTreeMap<String, Option<String>>,
     units: BTreeMap<String, BTreeSet<u32>>,
-    containers: BTreeMap<(String, String), BTreeSet<u32>>,
-    processes: BTreeSet<u32>,
+    /// By runtime and id.
+    containers: BTreeMap<(&'static str, String), BTreeSet<u32>>,
+    /// With the sockets for which each is stopped.
+    processes: BTreeMap<u32, BTreeSet<u32>>,
+}
+
+impl Levels {
+    /// Every process that is known to end.
+    fn pids(&self) -> BTreeSet<u32> {
+        let groups = self.units.values().chain(self.containers.values()).flatten();
+        groups.chain(self.processes.keys()).copied().collect()
+    }
 }
 
 struct Free<'a> {
@@ -172,33 +216,27 @@ struct Free<'a> {
     levels: Levels,
 }
 
-impl Free<'_> {
+impl<'a> Free<'a> {
     /// Puts the holders of a socket where they belong, or refuses.
     fn sort_in(&mut self, socket: &Socket) {
         let owners = self.snapshot.owners_of(socket);
-        let mut carriers = self.snapshot.carriers.iter().filter(|carrier| {
-            carrier.transport == socket.transport && carrier.ports.contains(socket.local_port)
-        });
-        let unit = carriers.clone().find(|carrier| carrier.kind == CarrierKind::SocketUnit);
-        match socket.owner_state {
-            OwnerState::Kernel => {
-                self.refuse(format!("the kernel itself holds {}: no process can be stopped", socket.local()))
-            }
-            OwnerState::Hidden | OwnerState::NotAsked if owners.is_empty() => {
-                self.refuse(format!("who holds {} cannot be seen; run it as root", socket.local()));
-            }
-            _ => {}
+        if owners.is_empty() {
+            return self.refuse(self.out_of_sight(socket));
         }
-        if let Some(proxy) = carriers.find(|carrier| carrier.kind == CarrierKind::ContainerProxy) {
-            let (to, port) = (proxy.to.as_deref().unwrap_or("a container"), socket.local_port);
-            return self.refuse(format!(
-                "a container's proxy carries it to {to}: stop the container \
-                 (`docker ps --filter publish={port}` names it, `docker stop NAME` stops it)"
-            ));
+        let carried_by = |kind| {
+            let mut carriers = self.snapshot.carriers.iter();
+            carriers.find(|carrier| carrier.kind == kind && wording::carries(carrier, socket))
+        };
+        if let Some(proxy) = carried_by(CarrierKind::ContainerProxy) {
+            let pids = owners.iter().map(|owner| owner.pid).collect();
+            return self.sort_in_proxy(proxy, pids, socket.local_port);
         }
+        let unit = carried_by(CarrierKind::SocketUnit).filter(|unit| is_name(&unit.name));
         for owner in owners {
             match unit {
-                Some(unit) if owner.pid == 1 => _ = self.levels.socket_units.insert(unit.name.clone()),
+                Some(unit) if owner.pid == 1 => {
+                    self.levels.socket_units.insert(unit.name.clone(), unit.to.clone());
+                }
                 _ => self.sort_in_owner(owner, socket),
             }
         }
@@ -208,37 +246,98 @@ impl Free<'_> {
         self.refusals.push(reason);
     }
 
+    /// Why a socket without a visible holder is left alone.
+    fn out_of_sight(&self, socket: &Socket) -> String {
+        let (at, host) = (socket.local(), &self.snapshot.host);
+        let user = self.snapshot.origin_of(socket).and_then(|origin| origin.uid);
+        match (socket.owner_state, user) {
+            (OwnerState::Kernel, _) => {
+                format!("the kernel itself holds {at}: there is no process that could be stopped")
+            }
+            (OwnerState::Nobody, _) => format!("no process holds {at} any more: it goes by itself"),
+            (_, Some(uid)) if !host.privileged && host.uid != Some(uid) => format!(
+                "{at} is held by a process of another user (uid {uid}): to see and to end it needs root \
+                 (CAP_SYS_PTRACE, CAP_KILL); type it again after sudo"
+            ),
+            _ if host.privileged => format!(
+                "who holds {at} cannot be seen: the kernel itself (NFS, WireGuard, VXLAN), or a process of another pid \
+                 namespace; run portolan outside of containers"
+            ),
+            _ => format!("who holds {at} cannot be seen; type it again after sudo"),
+        }
+    }
+
+    /// Stops the container behind a runtime's proxy: the runtime would start a proxy that was killed again.
+    fn sort_in_proxy(&mut self, proxy: &Carrier, pids: BTreeSet<u32>, port: u16) {
+        let to = proxy.to.as_deref().unwrap_or("a container");
+        match docker::container_named(to).filter(|name| is_name(name)) {
+            Some(name) if proxy.name.starts_with("docker-proxy") => {
+                self.levels.containers.entry(("docker", name.to_owned())).or_default().extend(pids);
+            }
+            _ => self.refuse(format!(
+                "{} carries {port} to {to}: stop that container \
+                 (`docker ps --filter publish={port}`, `podman ps --filter publish={port}` name it)",
+                proxy.name
+            )),
+        }
+    }
+
     fn sort_in_owner(&mut self, owner: &Owner, socket: &Socket) {
-        let who = named(owner);
-        if owner.pid == 1 {
-            return self.refuse(format!("{who} holds {}: pid 1 is never stopped", socket.local()));
+        if let Err(reason) = self.may_end(owner.pid, &owner.name, Some(owner)) {
+            return self.refuse(reason);
         }
-        if self.lineage(self.caller.pid).contains(&owner.pid) {
-            return self
-                .refuse(format!("{who} is this program or one that started it: type it from elsewhere"));
-        }
-        let critical = CRITICAL.contains(&owner.name.as_str());
-        if critical && !self.request.even_if_critical.contains(&owner.name) {
-            return self.refuse(format!(
-                "{who} is one whose end may cut you off from this machine; \
-                 if that is meant, add --even-if-critical {}",
-                owner.name
-            ));
-        }
-        let service =
-            owner.unit.as_ref().filter(|unit| unit.ends_with(".service") && !unit.starts_with("user@"));
-        match (&owner.container, service) {
-            (Some(container), _) if matches!(container.runtime.as_str(), "docker" | "podman") => {
-                let key = (container.runtime.clone(), container.id.clone());
-                self.levels.containers.entry(key).or_default().insert(owner.pid);
-            }
-            (None, Some(unit)) if Some(unit) == self.caller.unit.as_ref() => {
-                self.levels.processes.insert(owner.pid);
-            }
-            (None, Some(unit)) => {
+        let service = owner.unit.as_ref().filter(|unit| {
+            let of_system = unit.ends_with(".service") && !unit.starts_with("user@") && is_name(unit);
+            self.caller.systemd && of_system && Some(*unit) != self.caller.unit.as_ref()
+        });
+        let runtime = owner.container.as_ref().and_then(|container| {
+            let known = ["docker", "podman"].into_iter().find(|known| *known == container.runtime)?;
+            is_name(&container.id).then(|| (known, container.id.clone()))
+        });
+        match (runtime, service) {
+            (Some(key), _) => _ = self.levels.containers.entry(key).or_default().insert(owner.pid),
+            (None, Some(unit)) if owner.container.is_none() => {
                 self.levels.units.entry(unit.clone()).or_default().insert(owner.pid);
             }
-            _ => _ = self.levels.processes.insert(owner.pid),
+            _ => _ = self.levels.processes.entry(owner.pid).or_default().insert(socket.inode),
+        }
+    }
+
+    /// Whether a process may be ended at all, or why not.
+    fn may_end(&self, pid: u32, name: &str, owner: Option<&Owner>) -> Result<(), String> {
+        let host = &self.snapshot.host;
+        let who = owner.map_or_else(|| format!("{name} (pid {pid})"), wording::process);
+        if pid == 1 {
+            return Err(format!("{who} is the first process: it is never stopped"));
+        }
+        if pid == self.caller.pid {
+            return Err(format!(
+                "this program itself holds it, through a descriptor that it was started with: {who}"
+            ));
+        }
+        if self.lineage(self.caller.pid).contains(&pid) {
+            return Err(format!(
+                "{who} has started this program: ending it would end this too; type it from elsewhere"
+            ));
+        }
+        let of_user =
+            owner.and_then(|owner| owner.unit.as_ref()).is_some_and(|unit| unit.starts_with("user@"));
+        if name == "systemd" && of_user {
+            return Err(format!(
+                "{who} is a user's service manager, which holds it for a socket unit: as that user, \
+                 `systemctl --user list-sockets` names the unit, `systemctl --user stop NAME.socket` stops it"
+            ));
+        }
+        if is_critical(name) && !self.request.even_if_critical.iter().any(|named| named == name) {
+            return Err(format!(
+                "{who} is one whose end may cut you off from this machine; if you mean it, add --even-if-critical '{name}'"
+            ));
+        }
+        match owner.and_then(|owner| owner.uid) {
+            Some(uid) if !host.privileged && host.uid != Some(uid) => Err(format!(
+                "{who} belongs to another user (uid {uid}): to end it needs root (CAP_KILL); type it again after sudo"
+            )),
+            _ => Ok(()),
         }
     }
 
@@ -253,25 +352,76 @@ impl Free<'_> {
         lineage
     }
 
+    fn descendants(&self, pid: u32) -> Vec<u32> {
+        let below = |child: &u32| *child != pid && self.lineage(*child).contains(&pid);
+        self.table.keys().copied().filter(below).collect()
+    }
+
+    /// With `--tree`: what was started by the processes that are stopped is stopped too, or refused like them.
+    fn add_descendants(&mut self) {
+        if !self.request.tree {
+            return;
+        }
+        let below: BTreeSet<u32> =
+            self.levels.processes.keys().flat_map(|pid| self.descendants(*pid)).collect();
+        for pid in below {
+            let name = self.table.get(&pid).map_or("", |process| process.name.as_str());
+            match self.may_end(pid, name, None) {
+                Ok(()) => _ = self.levels.processes.entry(pid).or_default(),
+                Err(reason) => self.refuse(reason),
+            }
+        }
+    }
+
+    /// What ends besides the ports that were asked for: connections, and other ports of the same processes.
+    fn also_hit(&self) -> Vec<String> {
+        let ending = self.levels.pids();
+        let hit = |socket: &&Socket| {
+            self.snapshot.owners_of(socket).iter().any(|owner| ending.contains(&owner.pid))
+        };
+        let (mut connections, mut ports) = (0, BTreeSet::new());
+        for socket in self.snapshot.sockets.iter().filter(hit) {
+            if socket.is_holding() && !self.request.names(socket.transport, socket.local_port) {
+                ports.insert(format!("{}/{}", socket.local_port, socket.transport));
+            }
+            connections += usize::from(socket.state == State::Established);
+        }
+        let ports: Vec<String> = ports.into_iter().collect();
+        let drops = if connections == 1 { "drops" } else { "drop" };
+        let dropping = format!("{} {drops}", counted(connections, "open connection"));
+        let along = format!("what ends here also holds {}", listed(&ports));
+        let said = (connections > 0).then_some(dropping).into_iter();
+        said.chain((!ports.is_empty()).then_some(along)).collect()
+    }
+
     fn steps(&self) -> Vec<Step> {
         let levels = &self.levels;
-        let mut steps: Vec<Step> = Vec::new();
         let stop_unit = |unit: &str| Step::new(Action::StopUnit { unit: unit.into() });
-        steps.extend(levels.socket_units.iter().map(|unit| {
-            stop_unit(unit).affecting("first, or the next connection would start the service again")
+        let mut steps: Vec<Step> = Vec::new();
+        steps.extend(levels.socket_units.iter().map(|(unit, service)| {
+            let service = service.as_deref().unwrap_or("its service");
+            stop_unit(unit).affecting(format!("systemd then starts {service} no more when somebody connects"))
         }));
-        steps.extend(levels.units.iter().map(|(unit, pids)| stop_unit(unit).affecting(self.ends(pids))));
+        steps.extend(levels.units.iter().map(|(unit, pids)| {
+            let step = stop_unit(unit).affecting(self.ends(pids));
+            match (self.request.signal.as_str(), self.request.force) {
+                ("TERM", false) => step,
+                _ => step.affecting("signal and time-out are the unit's own: KillSignal, TimeoutStopSec"),
+            }
+        }));
         steps.extend(levels.containers.iter().map(|((runtime, id), pids)| {
-            Step::new(Action::StopContainer { runtime: runtime.clone(), id: id.clone() })
-                .affecting(self.ends(pids))
+            let action = Action::StopContainer { runtime: (*runtime).into(), id: id.clone() };
+            Step::new(action).affecting(self.ends(pids))
         }));
-        steps.extend(self.in_order(&levels.processes).into_iter().filter_map(|pid| self.stop_process(pid)));
+        // Parents first, so that none starts another child.
+        let mut pids: Vec<u32> = levels.processes.keys().copied().collect();
+        pids.sort_by_key(|pid| (self.lineage(*pid).len(), *pid));
+        steps.extend(pids.into_iter().filter_map(|pid| self.stop_process(pid)));
         steps
     }
 
     fn ends(&self, pids: &BTreeSet<u32>) -> String {
-        let names: Vec<String> = pids.iter().map(|pid| self.described(*pid)).collect();
-        format!("ends {}", names.join(", "))
+        format!("ends {}", listed(&pids.iter().map(|pid| self.described(*pid)).collect::<Vec<_>>()))
     }
 
     fn described(&self, pid: u32) -> String {
@@ -279,47 +429,56 @@ impl Free<'_> {
         format!("{name} (pid {pid})")
     }
 
-    /// Processes to stop, with their descendants where that was asked; parents first, so that none starts another child.
-    fn in_order(&self, pids: &BTreeSet<u32>) -> Vec<u32> {
-        let mut all = pids.clone();
-        if self.request.tree {
-            all.extend(pids.iter().flat_map(|pid| self.descendants(*pid)));
-        }
-        let mut ordered: Vec<u32> = all.into_iter().collect();
-        ordered.sort_by_key(|pid| (self.lineage(*pid).len(), *pid));
-        ordered
-    }
-
-    fn descendants(&self, pid: u32) -> Vec<u32> {
-        self.table
-            .keys()
-            .copied()
-            .filter(|child| *child != pid && self.lineage(*child).contains(&pid))
-            .collect()
-    }
-
+    /// None for one that has ended since it was seen holding.
     fn stop_process(&self, pid: u32) -> Option<Step> {
         let entry = self.table.get(&pid)?;
-        let process = ProcessKey { pid, start: entry.start, name: entry.name.clone() };
-        let FreeRequest { signal, timeout_ms, force, .. } = self.request;
+        let sockets = self.levels.processes.get(&pid)?.iter().copied().collect();
         let mut step = Step::new(Action::StopProcess {
-            process,
-            signal: signal.clone(),
-            timeout_ms: *timeout_ms,
-            force: *force,
+            process: ProcessKey { pid, start: entry.start, name: entry.name.clone() },
+            sockets,
+            signal: self.request.signal.clone(),
+            timeout_ms: self.request.timeout_ms,
+            force: self.request.force,
         });
+        let owner: Option<&'a Owner> = self.snapshot.owners.iter().find(|owner| owner.pid == pid);
+        step.effects.extend(owner.and_then(wording::user_and_command));
+        step.effects.extend(owner.and_then(|owner| self.why_a_process(owner)));
+        let ending = self.levels.pids();
         let left: Vec<String> = self
             .descendants(pid)
             .into_iter()
-            .filter(|child| !self.request.tree && !self.levels.processes.contains(child))
+            .filter(|child| !ending.contains(child))
             .map(|child| self.described(child))
             .collect();
         if !left.is_empty() {
-            step = step.affecting(format!(
-                "its children get no signal (--tree stops them too): {}",
-                left.join(", ")
-            ));
+            step = step
+                .affecting(format!("its children get no signal (--tree ends them too): {}", listed(&left)));
         }
         Some(step)
     }
+
+    /// Why something that belongs to a service or a container is stopped as a process.
+    fn why_a_process(&self, owner: &Owner) -> Option<String> {
+        let unit = owner.unit.as_deref().filter(|unit| unit.ends_with(".service"));
+        match (&owner.container, unit) {
+            (Some(container), _) => Some(format!(
+                "it runs in a container of {}, which may start it again: stop it there for good",
+                container.runtime
+            )),
+            (None, Some(unit)) if Some(unit) == self.caller.unit.as_deref() => {
+                Some(format!("this program runs in {unit} too, so the unit is left alone"))
+            }
+            (None, Some(unit)) => match unit.split_once('/') {
+                Some((_, inner)) => Some(format!(
+                    "it is {inner} of a user's own manager, which may start it again: as that user, \
+                     `systemctl --user stop {inner}` stops it for good"
+                )),
+                None => Some(format!("no systemd that could stop {unit} runs here")),
+            },
+            _ => None,
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

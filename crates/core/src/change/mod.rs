@@ -4,24 +4,28 @@
 //! Pure: what is there now comes in as [`Observed`], and [`decide`] says what is to be done about it, forwards
 //! and backwards. How a step is carried out is the host's affair.
 
+mod close_plan;
 mod free_plan;
+mod freed;
 mod journal;
 mod own_file;
 mod range_plan;
 mod reserve_plan;
 
 use std::fmt;
-use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-pub use free_plan::{Caller, FreeAnswer, FreeRequest, ProcessEntry, plan_free};
+pub use close_plan::plan_close;
+pub use free_plan::{Caller, FreeAnswer, FreeRequest, ProcessEntry, SIGNALS, is_critical, plan_free};
+pub use freed::{Freed, freed};
 pub use journal::{Entry, EntryError, Event, Record, Standing, StepState, fold};
 pub use own_file::{HEADER, OwnFile};
 pub use range_plan::{FileValue, LINUX_DEFAULT, RangeNow, Stores, plan_range};
 pub use reserve_plan::{ReservedNow, Suggestion, covered, plan_reserve, plan_unreserve, suggest};
 
 use crate::port::{PortRange, PortSet};
+use crate::socket::Connection;
 
 /// Which boot and which network namespace a run-time setting belongs to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,6 +131,10 @@ pub enum Action {
     StopProcess {
         /// The process.
         process: ProcessKey,
+        /// Inodes of the sockets for which it is stopped: once it holds none of them any more, nothing is sent. Empty
+        /// for one that is stopped for its parent's sake.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        sockets: Vec<u32>,
         /// The first signal's name, without SIG: `TERM`.
         signal: String,
         /// How long it may take to end, milliseconds.
@@ -134,12 +142,10 @@ pub enum Action {
         /// Whether it is killed when it has not ended by then.
         force: bool,
     },
-    /// Closes one TCP connection without ending its process (SOCK_DESTROY): both sides get a reset.
-    CloseConnection {
-        /// Its local endpoint.
-        local: SocketAddr,
-        /// Its remote endpoint.
-        remote: SocketAddr,
+    /// Closes TCP connections without ending their processes (SOCK_DESTROY): both sides get an error.
+    CloseConnections {
+        /// Which.
+        connections: Vec<Connection>,
     },
 }
 
@@ -171,12 +177,15 @@ impl fmt::Display for Action {
             Self::StartUnit { unit } => write!(f, "start unit {unit}"),
             Self::StopContainer { runtime, id } => write!(f, "stop {runtime} container {id}"),
             Self::StartContainer { runtime, id } => write!(f, "start {runtime} container {id}"),
-            Self::StopProcess { process, signal, timeout_ms, force } => {
+            Self::StopProcess { process, signal, timeout_ms, force, .. } => {
                 write!(f, "send SIG{signal} to {} (pid {})", process.name, process.pid)?;
                 write!(f, ", wait up to {} s for its end", timeout_ms.div_ceil(1000))?;
                 f.write_str(if *force { ", then SIGKILL" } else { "" })
             }
-            Self::CloseConnection { local, remote } => write!(f, "close the connection {local} → {remote}"),
+            Self::CloseConnections { connections } => match &connections[..] {
+                [one] => write!(f, "close the connection {one}"),
+                many => write!(f, "close {} connections", many.len()),
+            },
         }
     }
 }
@@ -192,7 +201,7 @@ impl Action {
             Self::StartUnit { unit } => Self::StopUnit { unit },
             Self::StopContainer { runtime, id } => Self::StartContainer { runtime, id },
             Self::StartContainer { runtime, id } => Self::StopContainer { runtime, id },
-            Self::StopProcess { .. } | Self::CloseConnection { .. } => return None,
+            Self::StopProcess { .. } | Self::CloseConnections { .. } => return None,
         })
     }
 
@@ -268,8 +277,23 @@ pub enum Observed {
     Range(Option<PortRange>),
     /// The reserved ports.
     Reserved(PortSet),
-    /// Nothing that can be compared: units, containers, processes tell when they are asked to change.
+    /// The process that an action is about.
+    Process(ProcessNow),
+    /// Nothing that can be compared: units, containers and connections tell when they are asked to change.
     Untold,
+}
+
+/// How a process that is to be stopped stands now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessNow {
+    /// It runs, and holds what it is stopped for.
+    Holding,
+    /// It runs, and has let go of it.
+    LetGo,
+    /// It has ended.
+    Gone,
+    /// Its number belongs to another process by now.
+    Another,
 }
 
 /// What is to be done about an action, given what is there now.
@@ -312,6 +336,15 @@ pub fn decide(action: &Action, now: &Observed) -> Decision {
             left.intersect(now);
             narrowed(&left, |ports| Action::Unreserve { store: store.clone(), ports, kept: kept.clone() })
         }
+        (Action::StopProcess { .. }, Observed::Process(ProcessNow::Gone | ProcessNow::LetGo)) => {
+            Decision::AlreadySo
+        }
+        (Action::StopProcess { process, .. }, Observed::Process(ProcessNow::Another)) => {
+            Decision::Changed(format!(
+                "pid {} belongs to another process by now, not to the {} that was meant: nothing was sent",
+                process.pid, process.name
+            ))
+        }
         _ => Decision::Do(action.clone()),
     }
 }
@@ -340,8 +373,26 @@ mod tests {
             assert_eq!(action.inverse().unwrap().inverse().unwrap(), action);
         }
         let process = ProcessKey { pid: 2, start: 3, name: "a".into() };
-        let stop = Action::StopProcess { process, signal: "TERM".into(), timeout_ms: 1, force: true };
-        assert_eq!(stop.inverse(), None);
+        assert_eq!(stop(process).inverse(), None);
+    }
+
+    fn stop(process: ProcessKey) -> Action {
+        let sockets = vec![99];
+        Action::StopProcess { process, sockets, signal: "TERM".into(), timeout_ms: 1, force: true }
+    }
+
+    #[test]
+    fn a_process_is_stopped_only_while_it_is_the_one_that_was_meant_and_holds_the_socket() {
+        let stop = stop(ProcessKey { pid: 2, start: 3, name: "web".into() });
+        let decided = |now| decide(&stop, &Observed::Process(now));
+        assert_eq!(decided(ProcessNow::Holding), Decision::Do(stop.clone()));
+        assert_eq!(decided(ProcessNow::LetGo), Decision::AlreadySo);
+        assert_eq!(decided(ProcessNow::Gone), Decision::AlreadySo);
+        let Decision::Changed(why) = decided(ProcessNow::Another) else { panic!("another process") };
+        assert_eq!(
+            why,
+            "pid 2 belongs to another process by now, not to the web that was meant: nothing was sent"
+        );
     }
 
     #[test]

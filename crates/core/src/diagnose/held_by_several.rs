@@ -48,6 +48,7 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
         Finding::new(&RULE, Severity::Error, summary)
             .with_evidence(wording::sockets(&group, case.snapshot))
             .with_evidence(wording::trials(case.trials))
+            .with_remedies(remedy::another_port(question))
             .with_remedies(remedy::release(case.snapshot, question, &group))
     };
     groups.into_iter().map(finding).collect()

@@ -52,6 +52,7 @@ fn unseen_holder(case: &Case<'_>, question: &Question) -> Option<Finding> {
         Finding::new(&RULE, Severity::Error, summary)
             .with_evidence(wording::sockets(&sockets, case.snapshot))
             .with_evidence(wording::trials(case.trials))
+            .with_remedies(remedy::another_port(question))
             .with_remedies([remedy::see(case.snapshot, question)])
             .with_remedies(stop),
     )

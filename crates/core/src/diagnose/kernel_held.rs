@@ -3,7 +3,7 @@
 use super::{Case, Finding, Remedy, Rule, Severity};
 use crate::cause::{Role, in_the_way};
 use crate::socket::OwnerState;
-use crate::wording;
+use crate::{remedy, wording};
 
 pub(super) const RULE: Rule =
     Rule { id: "kernel-held", title: "the kernel itself holds the port", doc: DOC, check };
@@ -37,6 +37,7 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
         Finding::new(&RULE, Severity::Error, summary)
             .with_evidence(wording::sockets(&sockets, case.snapshot))
             .with_evidence(wording::trials(case.trials))
+            .with_remedies(remedy::another_port(question))
             .with_remedies([remedy]),
     ]
 }

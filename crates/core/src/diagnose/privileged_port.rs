@@ -52,11 +52,9 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
 }
 
 fn ways_out(case: &Case<'_>, port: u16, start: u32) -> Vec<Remedy> {
-    let transport = case.question.map_or(crate::socket::Transport::Tcp, |question| question.transport);
-    let above =
-        u16::try_from(8000 + u32::from(port)).unwrap_or(u16::MAX).max(start.try_into().unwrap_or(u16::MAX));
+    let above = u16::try_from(8000 + u32::from(port)).unwrap_or(u16::MAX);
     vec![
-        Remedy::command(format!("take a port from {start} up"), remedy::why(transport, above, None)),
+        Remedy::command(format!("take a port from {start} up"), format!("portolan pick --near {above}")),
         Remedy::advice("in its systemd unit: AmbientCapabilities=CAP_NET_BIND_SERVICE"),
         Remedy::advice(
             "give its file the capability: sudo setcap cap_net_bind_service=+ep and the program's path",

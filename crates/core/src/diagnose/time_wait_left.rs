@@ -19,7 +19,8 @@ and is marked so.
 
 What to do: set SO_REUSEADDR before bind, as nearly every server does; it passes over TIME_WAIT if the old listener
 had set it too. The trial with SO_REUSEADDR in the evidence shows whether it does here. Otherwise wait for the seconds
-named. Where a server is restarted often, let the clients close first.
+named, or drop them with portolan close, at the risk of such a late packet. Where a server is restarted often, let the
+clients close first.
 ";
 
 fn check(case: &Case<'_>) -> Vec<Finding> {
@@ -43,7 +44,8 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
             .with_evidence([inferred(case.snapshot, question)])
             .with_evidence(wording::trials(case.trials))
             .with_remedies([remedy::reuse_address(case.trials)])
-            .with_remedies((left > 0).then(|| remedy::wait(question, left + 1))),
+            .with_remedies((left > 0).then(|| remedy::wait(question, left + 1)).flatten())
+            .with_remedies(question.port.map(|port| remedy::drop_time_wait(case.snapshot, port.number()))),
     ]
 }
 

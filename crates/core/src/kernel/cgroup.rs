@@ -12,7 +12,7 @@ use crate::owner::Container;
 pub struct Placement {
     /// The path that says most: of the unified hierarchy, or of systemd's own, or of the first controller with one.
     pub path: Option<String>,
-    /// See [`unit`].
+    /// See [`unit()`].
     pub unit: Option<String>,
     /// See [`container`].
     pub container: Option<Container>,

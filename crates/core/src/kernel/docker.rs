@@ -134,6 +134,11 @@ pub fn name_container(to: &mut String, containers: &[KnownContainer]) {
     }
 }
 
+/// The name that [`name_container`] put there.
+pub fn container_named(to: &str) -> Option<&str> {
+    to.strip_prefix("container ")?.split_once(" (").map(|(name, _)| name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,6 +206,8 @@ mod tests {
         let mut to = "172.17.0.2:80".to_owned();
         name_container(&mut to, &known);
         assert_eq!(to, "container web (172.17.0.2:80)");
+        assert_eq!(container_named(&to), Some("web"));
+        assert_eq!(container_named("172.17.0.2:80"), None);
         let mut other = "port 9090".to_owned();
         name_container(&mut other, &known);
         assert_eq!(other, "port 9090");

@@ -1,17 +1,20 @@
-//! Sockets by NETLINK_SOCK_DIAG: the request with its filters, and one row of the answer.
+//! Sockets by NETLINK_SOCK_DIAG: the request with its filters, one row of the answer, and the request that closes one.
 //!
 //! Source: `linux/inet_diag.h`, `linux/sock_diag.h`, sock_diag(7); for what rows mean `net/ipv4/inet_diag.c` and
 //! `net/ipv4/tcp_diag.c`. Ports are in network order, everything else in host order.
 //! Leaves out on purpose: the extensions that must be asked for (memory, congestion control, tcp_info), marks, and
-//! SOCK_DESTROY.
+//! SOCK_DESTROY of UDP sockets.
+
+use std::net::IpAddr;
 
 use crate::port::{PortRange, PortSet};
-use crate::socket::{Family, Socket, SocketOptions, State, Transport};
+use crate::socket::{Connection, Family, Socket, SocketOptions, State, Transport};
 use crate::wire::{DecodeError, Problem, Reader, netlink};
 
 /// Kinds of request and row: of one family, and of both (TCP alone; the older request, with a structure of its own).
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const TCPDIAG_GETSOCK: u16 = 18;
+const SOCK_DESTROY: u16 = 21;
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -125,6 +128,30 @@ const fn family_code(family: Family) -> u8 {
     }
 }
 
+/// The request that closes exactly this TCP socket; the kernel compares the cookie, and answers with an error number.
+pub fn destroy_request(sequence: u32, connection: &Connection) -> Vec<u8> {
+    let mut body = vec![family_code(Family::of(connection.local.ip())), IPPROTO_TCP, 0, 0];
+    body.extend_from_slice(&[0xff; 4]); // idiag_states
+    for end in [connection.local, connection.remote] {
+        body.extend_from_slice(&end.port().to_be_bytes());
+    }
+    for end in [connection.local, connection.remote] {
+        match end.ip() {
+            IpAddr::V4(v4) => {
+                body.extend_from_slice(&v4.octets());
+                body.extend_from_slice(&[0; 12]);
+            }
+            IpAddr::V6(v6) => body.extend_from_slice(&v6.octets()),
+        }
+    }
+    body.extend_from_slice(&connection.interface.to_ne_bytes());
+    // idiag_cookie: the low half comes first, each half in host order.
+    for half in [connection.cookie as u32, (connection.cookie >> 32) as u32] {
+        body.extend_from_slice(&half.to_ne_bytes());
+    }
+    netlink::request(SOCK_DESTROY, sequence, &body)
+}
+
 /// Whether a message of that kind is a row of such a list.
 pub const fn is_row(kind: u16) -> bool {
     matches!(kind, SOCK_DIAG_BY_FAMILY | TCPDIAG_GETSOCK)
@@ -196,6 +223,16 @@ pub struct Row {
     pub cgroup: Option<u64>,
     /// Index of the interface it is bound to; 0 for none.
     pub interface: u32,
+    /// The kernel's own number for it, never given twice in one boot.
+    pub cookie: u64,
+}
+
+impl Row {
+    /// What names exactly this socket, when it is a connection.
+    pub fn connection(&self) -> Connection {
+        let Self { socket, interface, cookie, .. } = *self;
+        Connection { local: socket.local(), remote: socket.remote(), interface, cookie }
+    }
 }
 
 /// Decodes a row: an `inet_diag_msg` and its attributes.
@@ -219,7 +256,8 @@ pub fn decode(transport: Transport, mut body: Reader<'_>) -> Result<Row, DecodeE
     let local = body.array("idiag_src")?;
     let remote = body.array("idiag_dst")?;
     let interface = body.u32_host("idiag_if")?;
-    body.take(8, "idiag_cookie")?;
+    let cookie = [body.u32_host("idiag_cookie")?, body.u32_host("idiag_cookie")?];
+    let cookie = u64::from(cookie[0]) | u64::from(cookie[1]) << 32;
     let expires = body.u32_host("idiag_expires")?;
     let mut socket =
         Socket::from_kernel((transport, family, state), (local, local_port), (remote, remote_port));
@@ -232,7 +270,7 @@ pub fn decode(transport: Transport, mut body: Reader<'_>) -> Result<Row, DecodeE
     let cgroup = attributes(&mut socket, body)?;
     // Without an inode there is no file that could have an owner, and 0 stands for "not known".
     let uid = (socket.inode != 0 || uid != 0).then_some(uid);
-    Ok(Row { socket, uid, cgroup, interface })
+    Ok(Row { socket, uid, cgroup, interface, cookie })
 }
 
 /// Reads the options into the socket, and gives the cgroup.

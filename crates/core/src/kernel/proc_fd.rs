@@ -1,6 +1,6 @@
 //! The links below `/proc/PID/fd`: which of them are sockets.
 //!
-//! Source: proc_pid_fd(5): "socket:[N]", N being the socket's inode in sockfs, 32 bits wide; proc_pid_stat(5) for
+//! Source: proc_pid_fd(5): `socket:[N]`, N being the socket's inode in sockfs, 32 bits wide; proc_pid_stat(5) for
 //! processes that have no descriptors at all. Left out on purpose: every other kind of file.
 
 /// The inode of a socket, from what its link says; nothing for other files.

@@ -13,6 +13,8 @@ pub const COMMAND_LIMIT: usize = 4096;
 pub struct Stat {
     /// comm: at most 15 bytes, and any byte at all, parentheses and line ends too.
     pub name: String,
+    /// Whether it has ended, and only its parent has not yet asked how (a zombie).
+    pub ended: bool,
     /// Parent's process id.
     pub parent: u32,
     /// When it started, in clock ticks after boot.
@@ -28,6 +30,7 @@ pub fn stat(text: &str) -> Result<Stat, Malformed> {
     let field = |number: usize| rest.split_whitespace().nth(number - 3).ok_or_else(error);
     Ok(Stat {
         name: name.to_owned(),
+        ended: matches!(field(3)?, "Z" | "X"),
         parent: field(4)?.parse().map_err(|_| error())?,
         start_ticks: field(22)?.parse().map_err(|_| error())?,
     })
@@ -128,7 +131,10 @@ mod tests {
 
     #[test]
     fn a_name_may_hold_parentheses_and_line_ends() {
-        assert_eq!(stat(STAT).unwrap(), Stat { name: "a) b\n(c".into(), parent: 812, start_ticks: 90123 });
+        assert_eq!(
+            stat(STAT).unwrap(),
+            Stat { name: "a) b\n(c".into(), ended: false, parent: 812, start_ticks: 90123 }
+        );
     }
 
     #[test]

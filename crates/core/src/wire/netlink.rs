@@ -11,6 +11,7 @@ const NLMSG_NOOP: u16 = 1;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const NLM_F_REQUEST: u16 = 0x1;
+const NLM_F_ACK: u16 = 0x4;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLM_F_DUMP: u16 = 0x300;
 const NLA_TYPE_MASK: u16 = 0x3fff;
@@ -116,10 +117,19 @@ pub fn attribute<'a>(rest: &mut Reader<'a>) -> Result<Option<(u16, Reader<'a>)>,
 
 /// A request for a list: header, then `body`, which the caller has padded.
 pub fn dump_request(kind: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
+    message_of(kind, NLM_F_REQUEST | NLM_F_DUMP, sequence, body)
+}
+
+/// A request for one thing to be done, answered by [`Content::Refused`] with 0 where it was.
+pub fn request(kind: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
+    message_of(kind, NLM_F_REQUEST | NLM_F_ACK, sequence, body)
+}
+
+fn message_of(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
     let mut message = Vec::with_capacity(HEADER + body.len());
     message.extend_from_slice(&u32::try_from(HEADER + body.len()).unwrap_or(u32::MAX).to_ne_bytes());
     message.extend_from_slice(&kind.to_ne_bytes());
-    message.extend_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+    message.extend_from_slice(&flags.to_ne_bytes());
     message.extend_from_slice(&sequence.to_ne_bytes());
     message.extend_from_slice(&0_u32.to_ne_bytes());
     message.extend_from_slice(body);

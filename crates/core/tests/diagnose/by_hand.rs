@@ -161,6 +161,14 @@ pub(crate) fn rules(findings: &[Finding]) -> Vec<(&str, Severity)> {
     findings.iter().map(|finding| (finding.rule, finding.severity)).collect()
 }
 
+/// The commands of a finding, besides the offer of another port: see `every_holder_leaves_another_port_to_take`.
 pub(crate) fn commands(finding: &Finding) -> Vec<&str> {
-    finding.remedies.iter().filter_map(|remedy| remedy.command.as_deref()).collect()
+    let commands = finding.remedies.iter().filter_map(|remedy| remedy.command.as_deref());
+    commands.filter(|command| !command.starts_with("portolan pick ")).collect()
+}
+
+/// The port that a finding offers in place of the one that was asked for.
+pub(crate) fn another_port(finding: &Finding) -> Option<&str> {
+    let mut commands = finding.remedies.iter().filter_map(|remedy| remedy.command.as_deref());
+    commands.find(|command| command.starts_with("portolan pick "))
 }

@@ -8,7 +8,7 @@ use portolan_core::diagnose::Severity::{Error, Note, Warning};
 use portolan_core::diagnose::{Question, RULES, refusal, verdict};
 use portolan_core::owner::{Container, Origin, Owner};
 use portolan_core::range::{Carrier, CarrierKind, ReservationKind};
-use portolan_core::snapshot::{Gap, GapReason};
+use portolan_core::snapshot::{Gap, GapReason, Snapshot};
 use portolan_core::socket::{OwnerState, Socket, State, Transport};
 
 use by_hand::*;
@@ -122,11 +122,39 @@ fn what_the_kernel_binds_is_nobodys_fault() {
 }
 
 #[test]
+fn every_holder_leaves_another_port_to_take() {
+    let holders: [&dyn Fn(&mut Snapshot); 4] = [
+        &|host| {
+            host.held(State::Listen, "0.0.0.0:8080", &[owner(5, "node")]);
+        },
+        &|host| {
+            host.held(State::Listen, "0.0.0.0:8080", &[owner(5, "node")]);
+            host.held(State::Listen, "0.0.0.0:8080", &[owner(6, "node")]);
+        },
+        &|host| {
+            host.socket(Transport::Tcp, State::Listen, "0.0.0.0:8080", "0.0.0.0:0");
+        },
+        &|host| {
+            let socket = host.socket(Transport::Tcp, State::Listen, "0.0.0.0:8080", "0.0.0.0:0");
+            socket.owner_state = OwnerState::Kernel;
+        },
+    ];
+    let ids = ["held-by-process", "held-by-several", "holder-hidden", "kernel-held"];
+    for (hold, id) in holders.into_iter().zip(ids) {
+        let mut host = host();
+        hold(&mut host);
+        let findings = ask(&host, "8080", REFUSED);
+        assert_eq!(findings[0].rule, id, "{findings:?}");
+        assert_eq!(another_port(&findings[0]), Some("portolan pick --near 8080"), "{id}");
+    }
+}
+
+#[test]
 fn a_holder_of_one_address_leaves_the_others_and_that_is_offered_first() {
     let mut host = host();
     host.held(State::Listen, "127.0.0.1:8080", &[owner(5, "node")]);
     let findings = ask(&host, "8080", REFUSED);
-    assert_eq!(commands(&findings[0]), ["portolan why 10.0.0.5:8080", "kill 5"]);
+    assert_eq!(commands(&findings[0]), ["portolan why 10.0.0.5:8080", "portolan free 8080"]);
 }
 
 #[test]
@@ -143,8 +171,8 @@ fn a_container_is_stopped_as_a_container_and_anothers_process_after_sudo() {
         "6379/tcp is held by redis (pid 7, docker container 0123456789ab), running for 3 days."
     );
     assert_eq!(commands(&findings[0]), ["docker stop 0123456789ab"]);
-    assert_eq!(commands(&ask(&host, "8080", REFUSED)[0]), ["kill 8"]);
-    assert_eq!(commands(&ask(&host, "8081", REFUSED)[0]), ["sudo kill 9"]);
+    assert_eq!(commands(&ask(&host, "8080", REFUSED)[0]), ["portolan free 8080"]);
+    assert_eq!(commands(&ask(&host, "8081", REFUSED)[0]), ["sudo portolan free 8081"]);
 }
 
 #[test]
@@ -152,7 +180,7 @@ fn a_hostile_unit_name_never_becomes_part_of_a_command() {
     let mut host = host();
     let evil = Owner { unit: Some("x;reboot #.service".into()), ..owner(9, "evil") };
     host.held(State::Listen, "0.0.0.0:8080", &[evil]);
-    assert_eq!(commands(&ask(&host, "8080", REFUSED)[0]), ["kill 9"]);
+    assert_eq!(commands(&ask(&host, "8080", REFUSED)[0]), ["portolan free 8080"]);
 }
 
 #[test]
@@ -169,7 +197,7 @@ fn sockets_in_one_place_are_one_finding_and_another_user_may_not_join_them() {
         "8080/tcp is held by 2 sockets that share 0.0.0.0:8080 through SO_REUSEPORT: envoy (pid 20) and envoy \
          (pid 21)."
     );
-    assert_eq!(commands(&findings[0]), ["sudo kill 20", "sudo kill 21"]);
+    assert_eq!(commands(&findings[0]), ["sudo portolan free 8080"]);
     let same_user = Question { uid: Some(33), ..question("8080") };
     assert_eq!(rules(&ask_as(&host, &same_user, REFUSED)), [("held-by-several", Error)]);
 }
@@ -262,7 +290,10 @@ fn time_wait_tells_how_long_and_whose_it_probably_was() {
         findings[0].evidence
     );
     assert_eq!(findings[0].remedies[0].text, "set SO_REUSEADDR before bind: that binds now");
-    assert_eq!(commands(&findings[0]), ["sleep 44; portolan why 8080"]);
+    assert_eq!(
+        commands(&findings[0]),
+        ["portolan wait 8080 --for free", "portolan close --port 8080 --state time-wait"]
+    );
 
     host.connected("10.0.0.5:8080", "10.0.0.9:40002", owner(9, "web"));
     let findings = ask(&host, "8080", REFUSED);
@@ -293,7 +324,7 @@ fn connections_of_a_listener_that_is_gone_block_a_plain_bind() {
         findings[0].summary,
         "8080/tcp is kept by 1 connection of a listener that is gone, held by child (pid 9)."
     );
-    assert_eq!(commands(&findings[0]), ["kill 9"]);
+    assert_eq!(commands(&findings[0]), ["portolan close --local 10.0.0.5:8080", "kill 9"]);
 }
 
 #[test]
@@ -309,7 +340,12 @@ fn an_outgoing_connection_is_told_as_one_and_the_far_port_is_held_by_nobody_here
     );
     assert_eq!(
         commands(&findings[0]),
-        ["portolan why 40000", "kill 12", "sysctl -w net.ipv4.ip_local_reserved_ports=40000,50051"]
+        [
+            "portolan why 40000",
+            "portolan close --local 10.0.0.5:40000",
+            "kill 12",
+            "sysctl -w net.ipv4.ip_local_reserved_ports=40000,50051"
+        ]
     );
     assert_eq!(rules(&ask(&host, "8443", &[])), [("free", Note)]);
     let far = ask(&host, "10.0.0.5:443", &["10.0.0.5 binds"]);
@@ -353,10 +389,7 @@ fn a_privileged_port_is_the_cause_only_for_those_who_lack_the_privilege() {
     let findings = ask(&host_of_user(), "80", DENIED);
     assert_eq!(rules(&findings), [("privileged-port", Error)]);
     assert_eq!(findings[0].summary, "80 lies below 1024, and the one who asks may not bind such ports.");
-    assert_eq!(
-        commands(&findings[0]),
-        ["portolan why 8080", "sudo sysctl -w net.ipv4.ip_unprivileged_port_start=80"]
-    );
+    assert_eq!(commands(&findings[0]), ["sudo sysctl -w net.ipv4.ip_unprivileged_port_start=80"]);
     assert_eq!(rules(&ask(&host_of_user(), "80", &[])), [("privileged-port", Warning), ("free", Note)]);
     assert_eq!(rules(&ask(&host(), "80", BINDS)), [("free", Note), ("privileged-port", Note)]);
     assert_eq!(rules(&ask(&host(), "80", DENIED)), [("refused-by-policy", Error)]);

@@ -1,7 +1,6 @@
 //! `portolan list`: sockets in a table, filtered, sorted or counted.
 
 mod columns;
-mod filter;
 mod group;
 
 use std::rc::Rc;
@@ -17,11 +16,11 @@ use serde::{Serialize, Serializer};
 
 use crate::cells::Table;
 use crate::command::{Command, Output};
+use crate::filter::Filter;
 use crate::report::{Block, Report};
 use crate::rows::SocketRow;
 use crate::source::Session;
 use columns::{Columns, Field, SortKey};
-use filter::Filter;
 use group::Grouping;
 
 /// Where the help tells how sockets are shown.

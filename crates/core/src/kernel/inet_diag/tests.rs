@@ -22,12 +22,12 @@ fn row(family: u8, state: u8, timer: u8, (inode, uid): (u32, u32)) -> Vec<u8> {
 #[test]
 fn a_row_is_read_whole() {
     let bytes = row(AF_INET, 1, 2, (99, 1000));
-    let Row { socket, uid, cgroup, interface } = decode(Transport::Tcp, Reader::new(&bytes)).unwrap();
+    let Row { socket, uid, cgroup, interface, cookie } = decode(Transport::Tcp, Reader::new(&bytes)).unwrap();
     assert_eq!(socket.local().to_string(), "127.0.0.1:8080");
     assert_eq!(socket.remote().to_string(), "10.1.2.3:50000");
     assert_eq!((socket.state, socket.inode, socket.timer_ms), (State::Established, 99, 59_999));
     assert_eq!((socket.receive_queue, socket.send_queue), (5, 4096));
-    assert_eq!((uid, cgroup, interface), (Some(1000), Some(4711), 3));
+    assert_eq!((uid, cgroup, interface, cookie), (Some(1000), Some(4711), 3, 0xbbbb_0000_aaaa));
     if cfg!(target_endian = "little") {
         let all = SocketOptions::KNOWN
             | SocketOptions::V6_ONLY
@@ -52,7 +52,7 @@ fn a_row_recorded_from_a_kernel_is_read_and_each_truncation_is_an_error_or_a_row
         .collect();
     let (kind, body) = body(&bytes);
     assert!(is_row(kind));
-    let Row { socket, uid, cgroup, interface } = decode(Transport::Tcp, body).unwrap();
+    let Row { socket, uid, cgroup, interface, .. } = decode(Transport::Tcp, body).unwrap();
     assert_eq!((socket.local().to_string(), socket.state), ("[::1]:8080".to_owned(), State::Listen));
     assert_eq!((socket.send_queue, socket.inode), (5, 0x10_cd2b));
     assert_eq!((uid, cgroup, interface), (Some(0), Some(25), 0));
@@ -139,6 +139,23 @@ fn requests_are_laid_out_as_the_header_says() {
     assert_eq!((kind, v1.remaining()), (TCPDIAG_GETSOCK, 60));
     v1.take(52, "idiag_family to id").unwrap();
     assert_eq!(v1.u32_host("idiag_states"), Ok(ALL_BITS));
+}
+
+#[test]
+fn a_connection_is_closed_by_the_same_bytes_that_its_row_named_it_with() {
+    for family in [AF_INET, AF_INET6] {
+        let bytes = row(family, 1, 0, (99, 1000));
+        let connection = decode(Transport::Tcp, Reader::new(&bytes)).unwrap().connection();
+        let request = destroy_request(3, &connection);
+        let (kind, mut destroy) = body(&request);
+        assert_eq!((kind, destroy.remaining()), (SOCK_DESTROY, 56));
+        assert_eq!(u16::from_ne_bytes([request[6], request[7]]), 0x5, "request and acknowledgement");
+        assert_eq!(destroy.array("family, protocol, ext, pad"), Ok([family, IPPROTO_TCP, 0, 0]));
+        destroy.take(4, "idiag_states").unwrap();
+        let id: [u8; 48] = destroy.array("inet_diag_sockid").unwrap();
+        // inet_diag_sockid of the row: from its 5th byte on. An IPv4 address ends after 4 of its 16 bytes.
+        assert_eq!(id, bytes[4..52]);
+    }
 }
 
 #[test]

@@ -135,6 +135,9 @@ pub(crate) fn observe(namespace: &Namespace, action: &Action) -> Result<Observed
         | Action::Unreserve { store: Store::File(path), .. } => {
             own_file(path, OwnFile::reserved).map(Observed::Reserved)
         }
+        Action::StopProcess { process, sockets, .. } => {
+            super::stop::process_now(process, sockets).map(Observed::Process)
+        }
         _ => Ok(Observed::Untold),
     }
 }
@@ -174,6 +177,7 @@ pub(crate) fn perform(namespace: &Namespace, action: &Action) -> Result<(), Erro
             file.set_reserved(if ours.is_empty() { &ours } else { &reserved });
             Ok(())
         }),
+        Action::CloseConnections { connections } => within(namespace, || super::close::close(connections))?,
         other => super::stop::perform(other),
     }
 }

@@ -209,6 +209,7 @@ mod tests {
     fn the_iterator_finds_what_the_links_say() {
         let iterator =
             FileIterator::load().expect("root may load it on Linux 6.1 or later with /sys/kernel/btf");
+        portolan_testbed::allow_descriptors(5000);
         let mut held = portolan_testbed::Namespace::new()
             .run(|| (0..5000).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect::<Vec<_>>());
         // A gap among the descriptors.

@@ -4,6 +4,7 @@
 //! says for itself what it could not see.
 
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 use portolan_core::kernel::procfs::effective_capabilities;
 use portolan_core::kernel::services::Services;
@@ -39,6 +40,12 @@ pub(crate) fn host() -> Host {
 /// Names of ports, of /etc/services; without that file none.
 pub(crate) fn services() -> Services {
     file::text("/etc/services", file::LONG).map(|text| Services::parse(&text)).unwrap_or_default()
+}
+
+/// Processor time of this process so far, all threads together.
+pub fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
-//! A conversation with the kernel over NETLINK_SOCK_DIAG: one request, one list of rows.
+//! A conversation with the kernel over NETLINK_SOCK_DIAG: a request and its list of rows, or a socket that is closed.
 //!
-//! Source: sock_diag(7), netlink(7). Leaves out on purpose: everything that is not a list.
+//! Source: sock_diag(7), netlink(7). Leaves out on purpose: notices of sockets that close.
 
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use portolan_core::kernel::inet_diag::{self, Query, Row};
+use portolan_core::socket::Connection;
 use portolan_core::wire::netlink::{Content, Messages};
 use portolan_core::wire::{DecodeError, Reader};
 use rustix::io::Errno;
@@ -92,6 +93,25 @@ impl SockDiag {
                     Content::Done(error) | Content::Refused(error) => {
                         return Err(Refusal::System(Errno::from_raw_os_error(error)));
                     }
+                }
+            }
+        }
+    }
+
+    /// Closes a TCP socket, if it is still the one that is meant (else ENOENT).
+    pub(super) fn destroy(&mut self, connection: &Connection) -> Result<(), Refusal> {
+        self.sequence += 1;
+        let request = inet_diag::destroy_request(self.sequence, connection);
+        rustix::net::send(&self.socket, &request, SendFlags::empty())?;
+        loop {
+            let (_, length) = rustix::net::recv(&self.socket, &mut self.buffer[..], RecvFlags::TRUNC)?;
+            for message in Messages::new(self.buffer.get(..length).unwrap_or(&self.buffer)) {
+                let message = message.map_err(Refusal::Malformed)?;
+                match message.content {
+                    _ if message.sequence != self.sequence => {}
+                    Content::Refused(0) => return Ok(()),
+                    Content::Refused(error) => return Err(Refusal::System(Errno::from_raw_os_error(error))),
+                    Content::Row(..) | Content::Done(_) => {}
                 }
             }
         }

@@ -199,7 +199,7 @@ impl<'a> Reader<'a> {
         for row in proc_net::rows(transport, family, &text) {
             match row {
                 Ok((socket, uid)) => {
-                    let row = Row { socket, uid, cgroup: None, interface: 0 };
+                    let row = Row { socket, uid, cgroup: None, interface: 0, cookie: 0 };
                     keep(self.filter, row, &mut self.sockets, &mut self.origins);
                 }
                 Err(error) => malformed.get_or_insert((0, error)).0 += 1,

@@ -5,16 +5,19 @@
 
 use std::fs;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use portolan_core::change::{Action, ProcessEntry, ProcessKey};
-use portolan_core::kernel::procfs;
+use portolan_core::change::{Action, Caller, ProcessEntry, ProcessKey, ProcessNow, SIGNALS};
+use portolan_core::kernel::{cgroup, procfs};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::descriptors::{Descriptors, Unreadable};
 use super::file;
 use crate::Error;
 
@@ -31,13 +34,13 @@ pub(crate) fn perform(action: &Action) -> Result<(), Error> {
         Action::StartUnit { unit } => run("systemctl", &["start", "--", unit]),
         Action::StopContainer { runtime, id } => run(known_runtime(runtime)?, &["stop", "--", id]),
         Action::StartContainer { runtime, id } => run(known_runtime(runtime)?, &["start", "--", id]),
-        Action::StopProcess { process, signal, timeout_ms, force } => {
-            stop_process(process, signal, Duration::from_millis(*timeout_ms), *force)
+        Action::StopProcess { process, sockets, signal, timeout_ms, force } => {
+            stop_process(process, sockets, signal, Duration::from_millis(*timeout_ms), *force)
         }
-        Action::CloseConnection { .. } => {
-            Err(Error::new("close", io::Error::from(io::ErrorKind::Unsupported)))
-        }
-        Action::SetRange { .. } | Action::Reserve { .. } | Action::Unreserve { .. } => {
+        Action::CloseConnections { .. }
+        | Action::SetRange { .. }
+        | Action::Reserve { .. }
+        | Action::Unreserve { .. } => {
             Err(Error::new("carry this step out", io::Error::from(io::ErrorKind::Unsupported)))
         }
     }
@@ -72,10 +75,8 @@ fn run(program: &str, arguments: &[&str]) -> Result<(), Error> {
     Err(Error::new(doing(), io::Error::other(format!("{} ({})", said, output.status))))
 }
 
-/// The start time of a process in clock ticks since boot; with its pid it names the process for good.
-fn start_ticks(pid: u32) -> io::Result<u64> {
-    let stat = file::text(format!("/proc/{pid}/stat"), file::SHORT)?;
-    procfs::stat(&stat).map(|stat| stat.start_ticks).map_err(io::Error::other)
+fn stat_of(pid: u32) -> io::Result<procfs::Stat> {
+    procfs::stat(&file::text(format!("/proc/{pid}/stat"), file::SHORT)?).map_err(io::Error::other)
 }
 
 /// Every process that can be seen.
@@ -84,60 +85,129 @@ pub fn processes() -> Result<Vec<ProcessEntry>, Error> {
     let pids = folder.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let entry = |pid: u32| {
         // A process that ends meanwhile is no process any more.
-        let stat = procfs::stat(&file::text(format!("/proc/{pid}/stat"), file::SHORT).ok()?).ok()?;
+        let stat = stat_of(pid).ok()?;
         Some(ProcessEntry { pid, parent: stat.parent, start: stat.start_ticks, name: stat.name })
     };
     Ok(pids.filter_map(entry).collect())
 }
 
-/// Sends a signal through a descriptor of the process and waits for its end. The descriptor is opened first and the
-/// start time read after it, so a pid that was given to another process meanwhile is noticed. A process that is gone
-/// already is fine: that is what was wanted.
-fn stop_process(process: &ProcessKey, signal: &str, timeout: Duration, force: bool) -> Result<(), Error> {
+/// The one who asks.
+pub fn caller() -> Caller {
+    let placement = file::text("/proc/self/cgroup", file::SHORT).map(|text| cgroup::placement(&text));
+    Caller {
+        pid: std::process::id(),
+        unit: placement.unwrap_or_default().unit,
+        // sd_booted(3).
+        systemd: Path::new("/run/systemd/system").is_dir(),
+    }
+}
+
+/// How a process stands now, and whether it still holds one of these sockets (with none: whether it runs).
+pub(crate) fn process_now(process: &ProcessKey, sockets: &[u32]) -> Result<ProcessNow, Error> {
+    let look = || -> io::Result<ProcessNow> {
+        match stat_of(process.pid) {
+            Ok(stat) if stat.start_ticks == process.start && stat.ended => return Ok(ProcessNow::Gone),
+            Ok(stat) if stat.start_ticks == process.start => {}
+            Ok(_) => return Ok(ProcessNow::Another),
+            Err(gone) if is_gone(&gone) => return Ok(ProcessNow::Gone),
+            Err(error) => return Err(error),
+        }
+        if sockets.is_empty() || holds(process.pid, sockets)? {
+            return Ok(ProcessNow::Holding);
+        }
+        Ok(ProcessNow::LetGo)
+    };
+    look().map_err(|source| {
+        Error::new(format!("look at {} (pid {}) once more", process.name, process.pid), source)
+    })
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
+}
+
+/// Whether a process has a descriptor of one of these sockets.
+fn holds(pid: u32, sockets: &[u32]) -> io::Result<bool> {
+    let unreadable = |why| match why {
+        Unreadable::Gone => Ok(false),
+        Unreadable::Denied => Err(io::Error::from(io::ErrorKind::PermissionDenied)),
+        Unreadable::Failed(error) => Err(error.into()),
+    };
+    let descriptors = match Descriptors::of(pid) {
+        Ok(descriptors) => descriptors,
+        Err(why) => return unreadable(why),
+    };
+    let mut found = false;
+    let walked = descriptors.sockets(0..u32::MAX, descriptors.count(), |_, inode| {
+        found |= sockets.contains(&inode);
+        if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    if found { Ok(true) } else { walked.map_or_else(unreadable, |_| Ok(false)) }
+}
+
+/// Sends a signal through a descriptor of the process and waits for its end. The descriptor is opened first; start time
+/// and sockets are looked at after it, so a pid that was given to another process meanwhile is noticed, and one that
+/// has let go of its socket is left alone. A process that is gone already is fine: that is what was wanted.
+fn stop_process(
+    process: &ProcessKey,
+    sockets: &[u32],
+    signal: &str,
+    timeout: Duration,
+    force: bool,
+) -> Result<(), Error> {
     let doing = || format!("stop {} (pid {})", process.name, process.pid);
+    let failed = |source: io::Error| {
+        let denied = source.raw_os_error() == Some(libc::EPERM);
+        let needs = if denied { " (another user's process: needs root, CAP_KILL)" } else { "" };
+        Error::new(doing() + needs, source)
+    };
     let number = signal_of(signal).ok_or_else(|| {
-        let known = "no such signal; use TERM, INT, HUP, QUIT, USR1, USR2 or KILL";
+        let known = format!("no such signal; use one of {}", SIGNALS.join(", "));
         Error::new(doing(), io::Error::new(io::ErrorKind::InvalidInput, known))
     })?;
-    let attempt = || -> io::Result<()> {
-        let Some(descriptor) = same_process(process)? else { return Ok(()) };
-        pidfd_send_signal(&descriptor, number)?;
+    let Some(descriptor) = opened(process.pid).map_err(failed)? else { return Ok(()) };
+    match process_now(process, sockets)? {
+        ProcessNow::Holding => {}
+        ProcessNow::Gone | ProcessNow::LetGo => return Ok(()),
+        ProcessNow::Another => {
+            return Err(failed(io::Error::other(
+                "that pid belongs to another process by now; nothing was sent",
+            )));
+        }
+    }
+    let stop = || -> io::Result<()> {
+        signalled(&descriptor, number)?;
         if ended_within(&descriptor, timeout)? {
             return Ok(());
         }
         if !force {
             let waited = timeout.as_secs_f32();
-            return Err(io::Error::other(format!(
-                "it still runs {waited} s after SIG{signal}; --force kills it"
-            )));
+            let why = format!("it still runs {waited} s after SIG{signal}; --force kills it then");
+            return Err(io::Error::other(why));
         }
-        pidfd_send_signal(&descriptor, Signal::KILL)?;
+        signalled(&descriptor, Signal::KILL)?;
         if ended_within(&descriptor, AFTER_KILL)? {
             return Ok(());
         }
         Err(io::Error::other("it still runs after SIGKILL: it waits inside the kernel (state D)"))
     };
-    attempt().map_err(|source| {
-        let denied = source.raw_os_error() == Some(libc::EPERM);
-        Error::new(
-            if denied { format!("{}: it is another user's, which needs root", doing()) } else { doing() },
-            source,
-        )
-    })
+    stop().map_err(failed)
 }
 
-/// A descriptor of exactly that process; none when it has ended.
-fn same_process(process: &ProcessKey) -> io::Result<Option<OwnedFd>> {
-    let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
-    let descriptor = match pidfd_open(pid, PidfdFlags::empty()) {
-        Err(Errno::SRCH) => return Ok(None),
-        other => other?,
-    };
-    match start_ticks(process.pid) {
-        Ok(start) if start == process.start => Ok(Some(descriptor)),
-        Ok(_) => Err(io::Error::other("that pid belongs to another process by now; nothing was sent")),
-        Err(gone) if matches!(gone.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
-        Err(error) => Err(error),
+/// A descriptor of the process that has that number now; none when there is none.
+fn opened(pid: u32) -> io::Result<Option<OwnedFd>> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Err(Errno::SRCH) => Ok(None),
+        other => Ok(Some(other?)),
+    }
+}
+
+/// Sends a signal; to a process that has just ended it need not come.
+fn signalled(descriptor: &OwnedFd, signal: Signal) -> io::Result<()> {
+    match pidfd_send_signal(descriptor, signal) {
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -156,9 +226,9 @@ fn ended_within(descriptor: &OwnedFd, time: Duration) -> io::Result<bool> {
     }
 }
 
-/// A signal by its name, with or without SIG.
-pub(crate) fn signal_of(name: &str) -> Option<Signal> {
-    Some(match name.trim_start_matches("SIG") {
+/// A signal by its name, one of [`SIGNALS`].
+fn signal_of(name: &str) -> Option<Signal> {
+    Some(match name {
         "TERM" => Signal::TERM,
         "INT" => Signal::INT,
         "HUP" => Signal::HUP,
@@ -168,4 +238,15 @@ pub(crate) fn signal_of(name: &str) -> Option<Signal> {
         "USR2" => Signal::USR2,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_signal_that_may_be_named_can_be_sent() {
+        assert!(SIGNALS.iter().all(|name| signal_of(name).is_some()));
+        assert_eq!(signal_of("STOP"), None);
+    }
 }

@@ -2,13 +2,13 @@
 //! a table of /proc holds every socket.
 
 use std::collections::{BTreeSet, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use anyhow::Result;
 use clap::Args;
 use portolan_core::owner::{Origin, Owner};
-use portolan_core::port::{PortRange, PortSet};
+use portolan_core::port::{Port, PortRange, PortSet};
 use portolan_core::snapshot::Snapshot;
 use portolan_core::socket::{Family, Socket, State, Transport};
 use portolan_host::SocketFilter;
@@ -20,45 +20,51 @@ use crate::text::{is_like, nearest};
 /// Which sockets are wanted; several values of one option are alternatives, several options all hold.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Which sockets")]
-pub(super) struct Filter {
+pub(crate) struct Filter {
     /// Local port or range: 80, 8000-8100, 80,443
     #[arg(long, short, value_name = "PORTS", value_delimiter = ',')]
-    pub(super) port: Vec<PortRange>,
+    pub(crate) port: Vec<PortRange>,
     /// Remote port or range
     #[arg(long, value_name = "PORTS", value_delimiter = ',')]
-    pub(super) remote_port: Vec<PortRange>,
+    pub(crate) remote_port: Vec<PortRange>,
     /// State: listen, established, time-wait …; ss's and netstat's names are known too
     #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = state)]
-    pub(super) state: Vec<State>,
+    pub(crate) state: Vec<State>,
     /// Only those that wait for peers: TCP listeners, UDP sockets without a peer
     #[arg(long, short)]
-    pub(super) listening: bool,
+    pub(crate) listening: bool,
     /// tcp or udp
     #[arg(long, short, value_name = "TRANSPORT")]
-    pub(super) transport: Option<Transport>,
+    pub(crate) transport: Option<Transport>,
     /// ipv4 or ipv6
     #[arg(long, value_name = "FAMILY", value_parser = family)]
-    pub(super) family: Option<Family>,
+    pub(crate) family: Option<Family>,
     /// Local or remote address, or network: 10.0.0.5, 10.0.0.0/8, fd00::/8
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
-    pub(super) address: Vec<Network>,
+    pub(crate) address: Vec<Network>,
+    /// Local end: an address, a network, or an address with its port: 10.0.0.5:443, [::1]:443
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_delimiter = ',')]
+    pub(crate) local: Vec<End>,
+    /// Remote end, written alike
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_delimiter = ',')]
+    pub(crate) remote: Vec<End>,
     /// Held by this process
     #[arg(long, value_name = "PID", value_delimiter = ',', value_parser = pid)]
-    pub(super) pid: Vec<u32>,
+    pub(crate) pid: Vec<u32>,
     /// Held by a process of this name; * stands for any characters
     #[arg(long, value_name = "NAME")]
-    pub(super) name: Vec<String>,
+    pub(crate) name: Vec<String>,
     /// Of this user, by name or id
     #[arg(long, value_name = "USER")]
-    pub(super) user: Vec<String>,
+    pub(crate) user: Vec<String>,
     /// Of this systemd unit; * stands for any characters
     #[arg(long, value_name = "UNIT")]
-    pub(super) unit: Vec<String>,
+    pub(crate) unit: Vec<String>,
 }
 
 /// A network: an address and the length of its prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Network {
+pub(crate) struct Network {
     address: IpAddr,
     prefix: u32,
 }
@@ -100,6 +106,37 @@ impl FromStr for Network {
     }
 }
 
+/// One end of a connection: a network, and a port of it where one was named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct End {
+    network: Network,
+    port: Option<Port>,
+}
+
+impl End {
+    fn is(self, address: IpAddr, port: u16) -> bool {
+        self.network.contains(address) && self.port.is_none_or(|wanted| wanted.number() == port)
+    }
+}
+
+impl FromStr for End {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse::<SocketAddr>() {
+            Ok(end) => {
+                let network = end.ip().to_string().parse()?;
+                let port = Port::try_from(end.port()).map_err(|error| error.to_string())?;
+                Ok(Self { network, port: Some(port) })
+            }
+            Err(_) => text
+                .parse()
+                .map(|network| Self { network, port: None })
+                .map_err(|error: String| format!("{error}; with a port: 10.0.0.5:443 or [fd00::1]:443")),
+        }
+    }
+}
+
 /// A state, or the names of all with the nearest first.
 fn state(text: &str) -> Result<State, String> {
     text.parse().map_err(|error: String| {
@@ -127,8 +164,27 @@ fn set(ranges: &[PortRange]) -> Option<PortSet> {
 }
 
 impl Filter {
+    /// Whether it lets every socket through.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self {
+            port, remote_port, state, listening, transport, family, address, local, remote, pid, ..
+        } = self;
+        let Self { name, user, unit, .. } = self;
+        port.is_empty()
+            && remote_port.is_empty()
+            && state.is_empty()
+            && !listening
+            && transport.is_none()
+            && family.is_none()
+            && address.is_empty()
+            && local.is_empty()
+            && remote.is_empty()
+            && pid.is_empty()
+            && [name, user, unit].iter().all(|words| words.is_empty())
+    }
+
     /// What the kernel is asked for.
-    pub(super) fn for_kernel(&self) -> SocketFilter {
+    pub(crate) fn for_kernel(&self) -> SocketFilter {
         SocketFilter {
             transport: self.transport,
             family: self.family,
@@ -152,7 +208,7 @@ impl Filter {
     }
 
     /// The ids of the users that are wanted. Names are this machine's, or with `--from` those that the file tells.
-    pub(super) fn uids(&self, session: &Session, snapshot: &Snapshot) -> Result<HashSet<u32>> {
+    pub(crate) fn uids(&self, session: &Session, snapshot: &Snapshot) -> Result<HashSet<u32>> {
         let mut uids = HashSet::new();
         for user in &self.user {
             let named = |owner: &&Owner| owner.user.as_ref() == Some(user);
@@ -166,7 +222,7 @@ impl Filter {
     }
 
     /// The sockets that are wanted, by their index, in the snapshot's order.
-    pub(super) fn choose(&self, snapshot: &Snapshot, uids: &HashSet<u32>) -> Vec<u32> {
+    pub(crate) fn choose(&self, snapshot: &Snapshot, uids: &HashSet<u32>) -> Vec<u32> {
         let count = u32::try_from(snapshot.sockets.len()).unwrap_or(u32::MAX);
         let chosen = Chosen::new(self, snapshot, uids);
         (0..count)
@@ -222,6 +278,8 @@ impl<'a> Chosen<'a> {
             && self.ports.as_ref().is_none_or(|ports| ports.contains(socket.local_port))
             && self.remote_ports.as_ref().is_none_or(|ports| ports.contains(socket.remote_port))
             && (filter.address.is_empty() || self.has_address(socket))
+            && Self::has_end(&filter.local, socket.local_address(), socket.local_port)
+            && Self::has_end(&filter.remote, socket.remote_address(), socket.remote_port)
             && (self.owners.is_none() || self.has_owner(socket))
     }
 
@@ -230,6 +288,10 @@ impl<'a> Chosen<'a> {
             network.contains(socket.local_address())
                 || (has_peer(socket) && network.contains(socket.remote_address()))
         })
+    }
+
+    fn has_end(wanted: &[End], address: IpAddr, port: u16) -> bool {
+        wanted.is_empty() || wanted.iter().any(|end| end.is(address, port))
     }
 
     fn has_owner(&self, socket: &Socket) -> bool {
