@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-use portolan_testbed::{Answer, Held, Namespace, program};
+use portolan_testbed::{Answer, Held, Machine, Namespace, program};
 use serde_json::Value;
 
 /// A user without rights and without other processes.
@@ -202,8 +202,14 @@ fn the_remedy_for_a_holder_frees_the_port_when_typed() {
     let mut holder = Held::new(&namespace, "tcp-listen 0.0.0.0:8080");
     let json = refused(&why(&namespace, &["8080"]), "held-by-process", "EADDRINUSE");
     let typed = commands(&json["findings"][0]);
-    let kill = typed.iter().find(|command| command.contains("kill")).unwrap_or_else(|| panic!("{typed:?}"));
-    Answer::of(namespace.command("sh").args(["-c", kill])).with_code(0);
+    let typed =
+        typed.iter().find(|typed| typed.contains("portolan free")).unwrap_or_else(|| panic!("{typed:?}"));
+    // There is no terminal on which a yes could be typed.
+    let typed = format!("{} --yes", typed.replace("portolan", program("portolan").to_str().unwrap()));
+    let state = std::env::temp_dir().join(namespace.name());
+    let mut shell = namespace.command("sh");
+    Answer::of(shell.args(["-c", &typed]).env("PORTOLAN_STATE", &state)).with_code(0);
+    std::fs::remove_dir_all(state).unwrap();
     while !holder.has_ended() {
         std::thread::yield_now();
     }
@@ -294,16 +300,17 @@ fn a_reserved_port_binds_with_a_note() {
 
 #[test]
 fn a_port_of_the_ephemeral_range_binds_with_a_warning_and_how_to_reserve_it() {
-    let namespace = Namespace::new();
-    let json = free(&why(&namespace, &["40000"]));
+    let machine = Machine::new();
+    let json = free(&why(&machine.namespace, &["40000"]));
     let warning = finding(&json, "in-ephemeral-range");
     assert_eq!(warning["severity"], "warning", "{warning}");
     let typed = commands(warning);
-    let reserve = typed.iter().find(|command| command.contains("ip_local_reserved_ports"));
-    let reserve = reserve.unwrap_or_else(|| panic!("{typed:?}")).replace("sudo ", "");
-    Answer::of(namespace.command("sh").args(["-c", &reserve])).with_code(0);
-    assert_eq!(namespace.read_sysctl("net.ipv4.ip_local_reserved_ports"), "40000");
-    let json = free(&why(&namespace, &["40000"]));
+    let reserve =
+        typed.iter().find_map(|command| command.trim_start_matches("sudo ").strip_prefix("portolan "));
+    let reserve = reserve.unwrap_or_else(|| panic!("{typed:?}"));
+    machine.portolan(&format!("{reserve} --yes")).with_code(0);
+    assert_eq!(machine.reserved(), "40000");
+    let json = free(&why(&machine.namespace, &["40000"]));
     assert!(!rules(&json).contains(&"in-ephemeral-range"), "{json:#}");
 }
 

@@ -13,13 +13,10 @@ use crate::cause;
 use crate::diagnose::{Question, Remedy, Trial};
 use crate::owner::{Container, Owner};
 use crate::port::PortSet;
-use crate::range::{CarrierKind, ReservationKind};
+use crate::range::CarrierKind;
 use crate::snapshot::Snapshot;
 use crate::socket::{Socket, Transport};
 use crate::wording;
-
-/// The kernel takes about 4 KiB in one write: a longer list would be cut.
-const LONGEST_SETTING: usize = 3_500;
 
 /// A word for a POSIX shell: as it is where nothing in it is special, else in single quotes.
 fn quoted(word: &str) -> String {
@@ -96,7 +93,7 @@ pub fn another_port(question: &Question) -> Option<Remedy> {
 
 /// Ways to stop those who hold these sockets, or to see them first where they could not be seen.
 pub fn release(snapshot: &Snapshot, question: &Question, sockets: &[&Socket]) -> Vec<Remedy> {
-    let mut remedies: Vec<Remedy> = Vec::new();
+    let mut remedies: Vec<Remedy> = close(snapshot, sockets).into_iter().collect();
     for socket in sockets {
         let owners = snapshot.owners_of(socket);
         let ways = match wording::lead(&owners) {
@@ -112,6 +109,27 @@ pub fn release(snapshot: &Snapshot, question: &Question, sockets: &[&Socket]) ->
         }
     }
     remedies
+}
+
+/// Closes those of the sockets that are TCP connections, while their programs live on.
+fn close(snapshot: &Snapshot, sockets: &[&Socket]) -> Option<Remedy> {
+    let mut connections = sockets.iter().filter(|s| s.transport == Transport::Tcp && !s.is_holding());
+    let first = connections.next()?;
+    let (what, filter) = match connections.count() {
+        0 => (
+            "the connection and let its program live",
+            format!("--local {}", quoted(&first.local().to_string())),
+        ),
+        _ => ("the connections and let their programs live", format!("--port {}", first.local_port)),
+    };
+    let command = as_root(snapshot, format!("portolan close {filter}"));
+    Some(Remedy::command(format!("close {what}"), command))
+}
+
+/// Drops what waits in TIME_WAIT on a TCP port.
+pub fn drop_time_wait(snapshot: &Snapshot, port: u16) -> Remedy {
+    let command = as_root(snapshot, format!("portolan close --port {port} --state time-wait"));
+    Remedy::command("drop them now; a late packet may then reach a new connection of the same ends", command)
 }
 
 /// Whether a container runtime's proxy carries this port.
@@ -142,11 +160,16 @@ fn stop(snapshot: &Snapshot, socket: &Socket, owner: &Owner) -> Vec<Remedy> {
         let name = wording::process(owner);
         return vec![Remedy::advice(format!("{name} is the first process: stop what it serves"))];
     }
-    let kill = format!("kill {}", owner.pid);
     let own = owner.uid.is_some() && owner.uid == snapshot.host.uid;
-    let kill = if own { kill } else { as_root(snapshot, kill) };
+    let typed = |command: String| if own { command } else { as_root(snapshot, command) };
+    let kill = typed(format!("kill {}", owner.pid));
     let Some(stop) = stop_service(snapshot, socket, owner) else {
-        return vec![Remedy::command(format!("end {}", wording::process(owner)), kill)];
+        if !socket.is_holding() {
+            return vec![Remedy::command(format!("end {}", wording::process(owner)), kill)];
+        }
+        let transport = if socket.transport == Transport::Udp { "/udp" } else { "" };
+        let free = typed(format!("portolan free {}{transport}", socket.local_port));
+        return vec![Remedy::command("end what holds it; shows first whom that hits, and asks", free)];
     };
     vec![
         Remedy::command(format!("stop the service of {}", wording::process(owner)), stop),
@@ -206,25 +229,19 @@ pub fn see(snapshot: &Snapshot, question: &Question) -> Remedy {
     Remedy::command("see who holds it", format!("sudo {}", ask_again(question)))
 }
 
-/// Keeps a port out of automatic choice until the next restart. A write replaces the whole list, so what is reserved
-/// already stands in the command too.
+/// Keeps ports out of automatic choice.
 pub fn reserve(snapshot: &Snapshot, ports: &PortSet) -> Remedy {
     if cause::is_windows(snapshot) {
         return reserve_ports(ports);
     }
-    let text = "keep it out of automatic choice, until the next restart";
-    let mut all: PortSet = snapshot
-        .reservations
-        .iter()
-        .filter(|reservation| reservation.kind == ReservationKind::Administered)
-        .map(|reservation| reservation.range)
-        .collect();
-    all.unite(ports);
-    let list = all.ranges().iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    if list.len() > LONGEST_SETTING {
-        return Remedy::advice(format!("{text}: the list of reserved ports is too long for one command"));
-    }
-    set(snapshot, text, "net.ipv4.ip_local_reserved_ports", &list)
+    let list: Vec<String> = ports.ranges().iter().map(ToString::to_string).collect();
+    let command = format!("portolan reserve add {}", list.join(" "));
+    Remedy::command("keep it out of automatic choice", as_root(snapshot, command))
+}
+
+/// Sets the ephemeral range until the next restart.
+pub fn set_range(snapshot: &Snapshot, text: impl Into<String>, range: &str) -> Remedy {
+    Remedy::command(text, as_root(snapshot, format!("portolan range set {range} --runtime")))
 }
 
 /// Changes a kernel setting until the next restart.

@@ -373,6 +373,11 @@ impl Socket {
         }
     }
 
+    /// Whether it holds its local port for itself: it waits for peers, or is bound and may yet do so.
+    pub fn is_holding(&self) -> bool {
+        self.is_listening() || self.state == State::Bound
+    }
+
     /// Whether its local address is the wildcard of its family.
     pub fn is_wildcard(&self) -> bool {
         self.local_address().is_unspecified()

@@ -44,7 +44,7 @@ fn the_help_of_every_verb_is_known() {
       hold         Keep ports by binding them, without listening: until Ctrl+C, for a time, or for a
                    command
       explain      Explain a finding: what it means, how it comes about, what to do
-      snapshot     Keep everything there is to see in a file, for --from
+      snapshot     Keep everything there is to see in a file, or what others sent, for --from
       schema       Print the JSON Schema of what a command gives with --json
       completions  Print the script that completes portolan's words in a shell
       man          Print a page of the manual, or write all of them to a directory
@@ -336,10 +336,8 @@ fn the_help_of_every_verb_is_known() {
       portolan free 8080 --force        SIGKILL after 10 s for one that does not end
 
     A holder listens or is bound; clients of a remote port of that number are never touched. A systemd
-    unit is stopped by
-    systemctl, a container by docker or podman, anything else by a signal. Exit code 0: freed, or free
-    already; 1: refused,
-    failed, or held again.
+    unit is stopped by systemctl, a container by docker or podman, anything else by a signal. Exit
+    code 0: freed, or free already; 1: refused, failed, or held again.
 
     ======== close
 
@@ -348,7 +346,10 @@ fn the_help_of_every_verb_is_known() {
     Usage: portolan close [OPTIONS]
 
     Options:
-      -h, --help  Print help
+          --all      Close them also when they are more than 100
+          --dry-run  Show what would be done, and do nothing
+      -y, --yes      Do it without asking
+      -h, --help     Print help
 
     Which sockets:
       -p, --port <PORTS>             Local port or range: 80, 8000-8100, 80,443
@@ -367,9 +368,6 @@ fn the_help_of_every_verb_is_known() {
           --name <NAME>              Held by a process of this name; * stands for any characters
           --user <USER>              Of this user, by name or id
           --unit <UNIT>              Of this systemd unit; * stands for any characters
-          --all                      Close them also when they are more than 100
-          --dry-run                  Show what would be done, and do nothing
-      -y, --yes                      Do it without asking
 
     Options of every command:
           --format <FORMAT>   How to write the answer: table (for people, the default), json (for
@@ -389,9 +387,8 @@ fn the_help_of_every_verb_is_known() {
       portolan close --port 8080 --state time-wait     the port is free at once
       portolan close --state close-wait --name worker --all
 
-    A listener is left alone: portolan free stops who holds it. UDP has no connections to close. Exit
-    code 0 also when
-    nothing matches; 1 when it was refused or failed.
+    A listener is left alone: portolan free stops who holds it. UDP has no connections to close.
+    Exit code 0 also when nothing matches; 1 when it was refused or failed.
 
     ======== undo
 
@@ -575,14 +572,16 @@ fn the_help_of_every_verb_is_known() {
 
     ======== snapshot
 
-    Keep everything there is to see in a file, for --from
+    Keep everything there is to see in a file, or what others sent, for --from
 
     Usage: portolan snapshot [OPTIONS] --out <FILE>
 
     Options:
-      -o, --out <FILE>  The file to write; - writes to stdout
-          --force       Replace the file if it is there already
-      -h, --help        Print help
+      -o, --out <FILE>        The file to write; - writes to stdout
+          --force             Replace the file if it is there already
+          --import <FILE>...  Make the snapshot from text that others sent, instead of looking at this
+                              machine (- reads stdin)
+      -h, --help              Print help
 
     Options of every command:
           --format <FORMAT>   How to write the answer: table (for people, the default), json (for
@@ -599,6 +598,14 @@ fn the_help_of_every_verb_is_known() {
     Examples:
       portolan snapshot --out before.json
       portolan why 8080 --from before.json
+      portolan snapshot --import netstat.txt netsh.txt --out osaka.json
+
+    --import reads what these commands print, in any display language and code page, also whole console
+    sessions:
+      Windows: netstat -ano -anob -anobq, netsh int ipv4 show excludedportrange and dynamicport,
+      tasklist /svc,
+               Get-NetTCPConnection and Get-NetUDPEndpoint (table, list, Export-Csv)
+      Linux:   ss -tuanp, netstat -tuanp, lsof -nP -i, cat /proc/net/tcp, sysctl
 
     The file holds process names and command lines: look through it before you give it away.
 

@@ -24,16 +24,16 @@ Examples:
   portolan close --port 8080 --state time-wait     the port is free at once
   portolan close --state close-wait --name worker --all
 
-A listener is left alone: portolan free stops who holds it. UDP has no connections to close. Exit code 0 also when
-nothing matches; 1 when it was refused or failed.")]
+A listener is left alone: portolan free stops who holds it. UDP has no connections to close.
+Exit code 0 also when nothing matches; 1 when it was refused or failed.")]
 pub(crate) struct Close {
-    #[command(flatten)]
-    filter: Filter,
     /// Close them also when they are more than 100
     #[arg(long)]
     all: bool,
     #[command(flatten)]
     consent: Consent,
+    #[command(flatten)]
+    filter: Filter,
 }
 
 impl Command for Close {

@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
-use portolan_core::change::{
-    Action, FreeAnswer, FreeRequest, Freed, Plan, SIGNALS, freed, is_holding, plan_free,
-};
+use portolan_core::change::{Action, FreeAnswer, FreeRequest, Freed, Plan, SIGNALS, freed, plan_free};
 use portolan_core::diagnose::{Outcome, Question, Reuse, Trial};
 use portolan_core::port::{Port, PortRange, PortSet};
 use portolan_core::snapshot::{Gap, Snapshot};
@@ -39,9 +37,9 @@ Examples:
   portolan free 53/udp 8080 --yes
   portolan free 8080 --force        SIGKILL after 10 s for one that does not end
 
-A holder listens or is bound; clients of a remote port of that number are never touched. A systemd unit is stopped by
-systemctl, a container by docker or podman, anything else by a signal. Exit code 0: freed, or free already; 1: refused,
-failed, or held again.")]
+A holder listens or is bound; clients of a remote port of that number are never touched. A systemd
+unit is stopped by systemctl, a container by docker or podman, anything else by a signal. Exit
+code 0: freed, or free already; 1: refused, failed, or held again.")]
 pub(crate) struct Free {
     /// Port, TCP unless it says otherwise: 8080, 53/udp
     #[arg(value_name = "PORT[/udp]", required = true)]
@@ -196,7 +194,11 @@ impl Free {
             return Ok(report(change, Vec::new(), before, &plan.title, "a dry run: nothing was changed"));
         }
         let after = self.watch(session, change.done && may_be_restarted(plan))?;
-        let ports = self.outcome(session, before, &after)?;
+        let mut ports = self.outcome(session, before, &after)?;
+        if !change.done {
+            // The step that failed says what to do.
+            ports.iter_mut().for_each(|port| port.advice = None);
+        }
         let end = match ports.iter().all(|port| port.free) {
             true => "freed",
             false => "not freed",
@@ -217,7 +219,7 @@ impl Free {
                 let asked = |wanted: &Wanted| {
                     (wanted.transport, wanted.port.number()) == (socket.transport, socket.local_port)
                 };
-                is_holding(socket) && self.ports.iter().any(asked)
+                socket.is_holding() && self.ports.iter().any(asked)
             });
             if held || Instant::now() >= until {
                 return Ok(seen);

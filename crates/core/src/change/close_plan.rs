@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
-use super::{Action, Place, Plan, Step, is_critical, is_holding};
+use super::{Action, Place, Plan, Step, is_critical};
 use crate::snapshot::Snapshot;
 use crate::socket::{Connection, OwnerState, Socket, State, Transport};
 use crate::wording;
@@ -34,7 +34,7 @@ pub fn plan_close(
         .iter()
         .copied()
         .filter(|socket| socket.transport == Transport::Tcp)
-        .partition(|socket| is_holding(socket));
+        .partition(|socket| socket.is_holding());
     if let (Some(first), true) = (holding.first(), open.is_empty()) {
         return Err(format!(
             "{} {} is no connection: closed from outside, its program would keep the port and fail (accept gives \

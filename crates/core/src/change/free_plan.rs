@@ -113,11 +113,6 @@ pub enum FreeAnswer {
     Refused(Vec<String>),
 }
 
-/// Whether a socket holds its local port for itself: it waits for peers, or is bound and may yet do so.
-pub fn is_holding(socket: &Socket) -> bool {
-    socket.is_listening() || socket.state == State::Bound
-}
-
 /// Whether the end of a program of that name may cut people off from the machine, or the machine from the network.
 pub fn is_critical(name: &str) -> bool {
     CRITICAL.contains(&name)
@@ -137,7 +132,7 @@ pub fn plan_free(
     for (transport, port) in &request.ports {
         let of_port = |s: &&Socket| (s.transport, s.local_port) == (*transport, port.number());
         let of_port: Vec<&Socket> = snapshot.sockets.iter().filter(of_port).collect();
-        let holding: Vec<&Socket> = of_port.iter().copied().filter(|socket| is_holding(socket)).collect();
+        let holding: Vec<&Socket> = of_port.iter().copied().filter(|socket| socket.is_holding()).collect();
         if !holding.is_empty() {
             held = true;
             holding.into_iter().for_each(|socket| free.sort_in(socket));
@@ -386,7 +381,7 @@ impl<'a> Free<'a> {
         };
         let (mut connections, mut ports) = (0, BTreeSet::new());
         for socket in self.snapshot.sockets.iter().filter(hit) {
-            if is_holding(socket) && !self.request.names(socket.transport, socket.local_port) {
+            if socket.is_holding() && !self.request.names(socket.transport, socket.local_port) {
                 ports.insert(format!("{}/{}", socket.local_port, socket.transport));
             }
             connections += usize::from(socket.state == State::Established);

@@ -2,7 +2,7 @@
 //!
 //! A socket that was there before is still held; one of another inode was made since.
 
-use super::{ProcessEntry, is_holding};
+use super::ProcessEntry;
 use crate::owner::Owner;
 use crate::port::Port;
 use crate::remedy;
@@ -40,7 +40,7 @@ pub fn freed(
     let of_port = |s: &&Socket| (s.transport, s.local_port) == (transport, port.number());
     let now: Vec<&Socket> = after.sockets.iter().filter(of_port).collect();
     let was_there = |socket: &&&Socket| before.sockets.iter().any(|old| old.inode == socket.inode);
-    let holding = || now.iter().filter(|socket| is_holding(socket));
+    let holding = || now.iter().filter(|socket| socket.is_holding());
     // What was made since tells more than what stayed.
     if let Some(socket) = holding().find(|socket| !was_there(socket)).or_else(|| holding().next()) {
         return held(after, processes, socket, !was_there(&socket));
@@ -62,9 +62,9 @@ fn held(snapshot: &Snapshot, processes: &[ProcessEntry], socket: &Socket, again:
         return Freed::Held { again, verdict, advice: "see who it is: type it again as root".into() };
     };
     if !again {
-        let verdict = format!("{} is still held by {holder}, which shares the socket", socket.local());
+        let verdict = format!("{} is still held by {holder}", socket.local());
         let advice =
-            "it was started meanwhile, or could not be seen before: type it again, with --tree".into();
+            "it got the socket meanwhile, or could not be seen before: type it again, with --tree".into();
         return Freed::Held { again, verdict, advice };
     }
     let parent = processes.iter().find(|process| process.pid == owner.parent);
@@ -153,7 +153,7 @@ mod tests {
             panic!("it is held")
         };
         assert!(!again);
-        assert_eq!(verdict, "0.0.0.0:8080 is still held by web (pid 82), which shares the socket");
+        assert_eq!(verdict, "0.0.0.0:8080 is still held by web (pid 82)");
     }
 
     #[test]

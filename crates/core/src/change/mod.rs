@@ -20,12 +20,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use close_plan::plan_close;
-pub use free_plan::{
-    Caller, FreeAnswer, FreeRequest, ProcessEntry, SIGNALS, is_critical, is_holding, plan_free,
-};
+pub use free_plan::{Caller, FreeAnswer, FreeRequest, ProcessEntry, SIGNALS, is_critical, plan_free};
 pub use freed::{Freed, freed};
-pub use journal::{Entry, EntryError, Event, Record, Standing, StepState, fold};
-pub use own_file::{HEADER, OwnFile};
+pub use journal::{Begun, Entry, EntryError, Event, Record, Standing, StepState, fold};
+pub use own_file::{FileBefore, HEADER, OwnFile};
 pub use range_plan::{FileValue, LINUX_DEFAULT, RangeNow, Stores, plan_range};
 pub use reserve_plan::{ReservedNow, Suggestion, covered, plan_reserve, plan_unreserve, suggest};
 
@@ -168,6 +166,15 @@ pub fn list(ranges: &[PortRange]) -> String {
     ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
+/// The same for a sentence: a long list is cut, and says how much longer it is.
+fn briefly(ranges: &[PortRange]) -> String {
+    const MOST: usize = 20;
+    match ranges.len().checked_sub(MOST) {
+        None | Some(0) => list(ranges),
+        Some(more) => format!("{} and {more} more", list(&ranges[..MOST])),
+    }
+}
+
 fn shown(range: Option<PortRange>) -> String {
     range.map_or_else(|| "nothing".into(), |range| range.to_string())
 }
@@ -179,14 +186,14 @@ impl fmt::Display for Action {
                 write!(f, "{store}: ephemeral range {} → {}", shown(*from), shown(*to))
             }
             Self::Reserve { store, ports, kept } => {
-                write!(f, "{store}: reserve {}", list(ports))?;
+                write!(f, "{store}: reserve {}", briefly(ports))?;
                 if kept.is_empty() {
                     Ok(())
                 } else {
-                    write!(f, " (and repeat {} of other files)", list(kept))
+                    write!(f, " (and repeat {} of other files)", briefly(kept))
                 }
             }
-            Self::Unreserve { store, ports, .. } => write!(f, "{store}: stop reserving {}", list(ports)),
+            Self::Unreserve { store, ports, .. } => write!(f, "{store}: stop reserving {}", briefly(ports)),
             Self::StopUnit { unit } => write!(f, "stop unit {unit}"),
             Self::StartUnit { unit } => write!(f, "start unit {unit}"),
             Self::StopContainer { runtime, id } => write!(f, "stop {runtime} container {id}"),
@@ -240,6 +247,24 @@ impl Action {
         }
     }
 
+    /// The privilege that a setting needs, for people; none where that is told when it is done.
+    pub fn privilege(&self) -> Option<&'static str> {
+        match self {
+            Self::SetRange { store, .. } | Self::Reserve { store, .. } | Self::Unreserve { store, .. } => {
+                Some(match store {
+                    Store::Runtime => "root (CAP_NET_ADMIN), for the kernel's setting",
+                    Store::File(_) => "root, for the file",
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether doing it writes the kernel's whole list of reserved ports anew.
+    pub fn rewrites_list(&self) -> bool {
+        matches!(self, Self::Unreserve { store: Store::Runtime, .. })
+    }
+
     /// Whether it belongs to one network namespace: settings of the kernel do, units and processes do not.
     pub fn is_of_namespace(&self) -> bool {
         self.is_runtime() && self.is_setting()
@@ -284,7 +309,7 @@ impl Step {
 }
 
 /// What is going to be done, all of it, before anything is done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// The command as typed, for the journal.
     pub title: String,
@@ -335,7 +360,7 @@ pub enum Decision {
     Do(Action),
     /// It is so already: nothing to do.
     AlreadySo,
-    /// Somebody else changed the setting meanwhile: stop, and say this.
+    /// Somebody else, or a later plan, changed the setting meanwhile: stop, and say this.
     Changed(String),
 }
 
@@ -352,7 +377,7 @@ pub fn decide(action: &Action, now: &Observed) -> Decision {
                 Decision::Do(action.clone())
             } else {
                 Decision::Changed(format!(
-                    "{store}: the ephemeral range is {}, not {} as expected: somebody else changed it",
+                    "{store}: the ephemeral range is {}, not {} as expected: it was changed meanwhile",
                     shown(*range),
                     shown(*from)
                 ))
@@ -441,10 +466,18 @@ mod tests {
         assert_eq!(
             decided("20000-30000"),
             Decision::Changed(
-                "kernel: the ephemeral range is 20000-30000, not 32768-60999 as expected: somebody else changed it"
+                "kernel: the ephemeral range is 20000-30000, not 32768-60999 as expected: it was changed meanwhile"
                     .into()
             )
         );
+    }
+
+    #[test]
+    fn a_long_list_is_cut_in_sentences_and_whole_where_it_is_written() {
+        let ports: Vec<PortRange> = (1..=50).map(|n| range(&(2 * n).to_string())).collect();
+        let action = Action::Reserve { store: Store::Runtime, ports: ports.clone(), kept: Vec::new() };
+        assert!(action.to_string().ends_with(",38,40 and 30 more"), "{action}");
+        assert!(list(&ports).ends_with(",98,100"));
     }
 
     #[test]

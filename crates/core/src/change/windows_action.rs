@@ -253,6 +253,14 @@ pub(super) fn decide(action: &WindowsAction, now: &WindowsNow) -> Decision {
                 None => Decision::AlreadySo,
             }
         }
+        _ => decide_component(action, now),
+    }
+}
+
+/// The same for services, features and restarts.
+fn decide_component(action: &WindowsAction, now: &WindowsNow) -> Decision {
+    use WindowsAction as A;
+    match (action, now) {
         (A::StopService { .. }, WindowsNow::Service(ComponentState::Stopped | ComponentState::Absent))
         | (A::StartService { .. }, WindowsNow::Service(ComponentState::Running))
         | (
@@ -274,7 +282,7 @@ pub(super) fn decide(action: &WindowsAction, now: &WindowsNow) -> Decision {
         (A::Restart { .. }, WindowsNow::Boot(here)) => {
             Decision::Do(super::Action::Windows(A::Restart { begun_in: Some(here.clone()) }))
         }
-        _ => doing(),
+        _ => Decision::Do(super::Action::Windows(action.clone())),
     }
 }
 

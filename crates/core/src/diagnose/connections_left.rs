@@ -17,8 +17,8 @@ that they were made from here (that would be outgoing-connection). The system do
 was, so the evidence shows both ends.
 
 What to do: set SO_REUSEADDR before bind, as nearly every server does. It passes over such connections, provided that
-the old listener had set it too; the trial with SO_REUSEADDR below shows whether it does here. Otherwise end the
-process that holds the connections, or wait until they end.
+the old listener had set it too; the trial with SO_REUSEADDR below shows whether it does here. Otherwise
+close the connections (portolan close), end the process that holds them, or wait until they end.
 ";
 
 fn check(case: &Case<'_>) -> Vec<Finding> {

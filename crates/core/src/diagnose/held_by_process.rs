@@ -22,7 +22,8 @@ SO_REUSEADDR does not help against a listener. Connections that the program has 
 it stops, the last of them can keep the port from a plain bind for up to a minute.
 
 What to do: stop the program through what started it (systemctl, docker), so that it is not started again, or end
-the process. Where it holds one address alone, another address of this host is free for you.
+the process. portolan free does either, and shows first whom that hits. Where it holds one address alone, another
+address of this host is free for you.
 ";
 
 fn check(case: &Case<'_>) -> Vec<Finding> {

@@ -21,9 +21,8 @@ On the chart this rule counts the TCP listeners inside the range. Some of them a
 the table does not show which.
 
 What to do: choose a port below the range, or reserve this one (Linux: net.ipv4.ip_local_reserved_ports; Windows: an
-administered exclusion). A reserved port is never given away by itself, and a server may still bind it. Linux' command
-lists what is reserved already too, since a write replaces the whole list; it lasts until the next restart, and the
-same line in a file below /etc/sysctl.d makes it last.
+administered exclusion). A reserved port is never given away by itself, and a server may still bind it. portolan reserve
+add keeps what is reserved already, and makes it last over a restart.
 ";
 
 const ADMINISTERED: ReservationKind = ReservationKind::Administered;

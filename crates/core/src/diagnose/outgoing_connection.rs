@@ -18,9 +18,9 @@ It happens only to ports inside the ephemeral range (see in-ephemeral-range), an
 hundred times and fails once. Portolan takes a connection for an outgoing one when its local port lies in that range
 and the other end's does not, or while it is still being made. The other end's port is not what is held.
 
-What to do now: wait until the connection ends, or end the program. For good: reserve the port, so that the system
-never gives it away by itself; a server may still bind a reserved port. Or move the server below the range. The
-connection occupies its own local address alone, so a bind to another address works.
+What to do now: wait until the connection ends, close it (portolan close), or end the program. For good: reserve the
+port, so that the system never gives it away by itself; a server may still bind a reserved port. Or move the server
+below the range. The connection occupies its own local address alone, so a bind to another address works.
 ";
 
 fn check(case: &Case<'_>) -> Vec<Finding> {

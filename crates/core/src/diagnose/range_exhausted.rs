@@ -9,7 +9,7 @@ use crate::conflict::Bind;
 use crate::port::{PortRange, PortSet};
 use crate::snapshot::Snapshot;
 use crate::socket::{Family, OwnerState, Socket, State, Transport};
-use crate::wording;
+use crate::{remedy, wording};
 
 pub(super) const RULE: Rule =
     Rule { id: "range-exhausted", title: "no port left to give out", doc: DOC, check };
@@ -177,14 +177,9 @@ fn ways_out(snapshot: &Snapshot) -> Vec<Remedy> {
         let count = Remedy::command("see who has most sockets", "portolan list --group-by process");
         return if narrow { vec![count, widen] } else { vec![count] };
     }
-    let widest = "10240 60999";
     let wider = snapshot.ranges.first().is_some_and(|range| range.range.count() < 50_760);
     let count = Remedy::command("see who has most sockets", "portolan list --group-by process");
-    let widen = crate::remedy::set(
-        snapshot,
-        "a stopgap: widen the range, until the next restart",
-        "net.ipv4.ip_local_port_range",
-        widest,
-    );
+    let widen =
+        remedy::set_range(snapshot, "a stopgap: widen the range, until the next restart", "10240-60999");
     if wider { vec![count, widen] } else { vec![count] }
 }

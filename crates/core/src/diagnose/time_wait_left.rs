@@ -21,8 +21,9 @@ Windows keeps it 30 to 300 seconds (TcpTimedWaitDelay), and lets another program
 old listener had set SO_EXCLUSIVEADDRUSE. There SO_REUSEADDR is no help: it shares ports between running programs.
 
 What to do on Linux: set SO_REUSEADDR before bind, as nearly every server does; it passes over TIME_WAIT if the old
-listener had set it too. The trial with SO_REUSEADDR in the evidence shows whether it does here. Otherwise wait for
-the seconds named. Where a server is restarted often, let the clients close first.
+listener had set it too. The trial with SO_REUSEADDR in the evidence shows whether it does here. Otherwise wait for the
+seconds named, or drop them with portolan close, at the risk of such a late packet. Where a server is restarted often,
+let the clients close first.
 ";
 
 fn check(case: &Case<'_>) -> Vec<Finding> {
@@ -46,8 +47,15 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
             .with_evidence([inferred(case.snapshot, question)])
             .with_evidence(wording::trials(case.trials))
             .with_remedies([remedy::reuse_address(case.snapshot, case.trials)])
-            .with_remedies(wait(case.snapshot, question, left)),
+            .with_remedies(wait(case.snapshot, question, left))
+            .with_remedies(drop_them(case.snapshot, question)),
     ]
+}
+
+/// Windows cannot be asked to drop them.
+fn drop_them(snapshot: &Snapshot, question: &Question) -> Option<Remedy> {
+    let port = question.port.filter(|_| !cause::is_windows(snapshot))?;
+    Some(remedy::drop_time_wait(snapshot, port.number()))
 }
 
 /// Windows does not show how long is left.

@@ -155,7 +155,7 @@ fn a_holder_of_one_address_leaves_the_others_and_that_is_offered_first() {
     let mut host = host();
     host.held(State::Listen, "127.0.0.1:8080", &[owner(5, "node")]);
     let findings = ask(&host, "8080", REFUSED);
-    assert_eq!(commands(&findings[0]), ["portolan why 10.0.0.5:8080", "kill 5"]);
+    assert_eq!(commands(&findings[0]), ["portolan why 10.0.0.5:8080", "portolan free 8080"]);
 }
 
 #[test]
@@ -172,8 +172,8 @@ fn a_container_is_stopped_as_a_container_and_anothers_process_after_sudo() {
         "6379/tcp is held by redis (pid 7, docker container 0123456789ab), running for 3 days."
     );
     assert_eq!(commands(&findings[0]), ["docker stop 0123456789ab"]);
-    assert_eq!(commands(&ask(&host, "8080", REFUSED)[0]), ["kill 8"]);
-    assert_eq!(commands(&ask(&host, "8081", REFUSED)[0]), ["sudo kill 9"]);
+    assert_eq!(commands(&ask(&host, "8080", REFUSED)[0]), ["portolan free 8080"]);
+    assert_eq!(commands(&ask(&host, "8081", REFUSED)[0]), ["sudo portolan free 8081"]);
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn a_hostile_unit_name_never_becomes_part_of_a_command() {
     let mut host = host();
     let evil = Owner { unit: Some("x;reboot #.service".into()), ..owner(9, "evil") };
     host.held(State::Listen, "0.0.0.0:8080", &[evil]);
-    assert_eq!(commands(&ask(&host, "8080", REFUSED)[0]), ["kill 9"]);
+    assert_eq!(commands(&ask(&host, "8080", REFUSED)[0]), ["portolan free 8080"]);
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn sockets_in_one_place_are_one_finding_and_another_user_may_not_join_them() {
         "8080/tcp is held by 2 sockets that share 0.0.0.0:8080 through SO_REUSEPORT: envoy (pid 20) and envoy \
          (pid 21)."
     );
-    assert_eq!(commands(&findings[0]), ["sudo kill 20", "sudo kill 21"]);
+    assert_eq!(commands(&findings[0]), ["sudo portolan free 8080"]);
     let same_user = Question { uid: Some(33), ..question("8080") };
     assert_eq!(rules(&ask_as(&host, &same_user, REFUSED)), [("held-by-several", Error)]);
 }
@@ -291,7 +291,10 @@ fn time_wait_tells_how_long_and_whose_it_probably_was() {
         findings[0].evidence
     );
     assert_eq!(findings[0].remedies[0].text, "set SO_REUSEADDR before bind: that binds now");
-    assert_eq!(commands(&findings[0]), ["portolan wait 8080 --for free"]);
+    assert_eq!(
+        commands(&findings[0]),
+        ["portolan wait 8080 --for free", "portolan close --port 8080 --state time-wait"]
+    );
 
     host.connected("10.0.0.5:8080", "10.0.0.9:40002", owner(9, "web"));
     let findings = ask(&host, "8080", REFUSED);
@@ -322,7 +325,7 @@ fn connections_of_a_listener_that_is_gone_block_a_plain_bind() {
         findings[0].summary,
         "8080/tcp is kept by 1 connection of a listener that is gone, held by child (pid 9)."
     );
-    assert_eq!(commands(&findings[0]), ["kill 9"]);
+    assert_eq!(commands(&findings[0]), ["portolan close --local 10.0.0.5:8080", "kill 9"]);
 }
 
 #[test]
@@ -338,7 +341,12 @@ fn an_outgoing_connection_is_told_as_one_and_the_far_port_is_held_by_nobody_here
     );
     assert_eq!(
         commands(&findings[0]),
-        ["portolan why 40000", "kill 12", "sysctl -w net.ipv4.ip_local_reserved_ports=40000,50051"]
+        [
+            "portolan why 40000",
+            "portolan close --local 10.0.0.5:40000",
+            "kill 12",
+            "portolan reserve add 40000"
+        ]
     );
     assert_eq!(rules(&ask(&host, "8443", &[])), [("free", Note)]);
     let far = ask(&host, "10.0.0.5:443", &["10.0.0.5 binds"]);
@@ -472,7 +480,7 @@ fn the_chart_groups_listeners_inside_the_ephemeral_range() {
         findings[0].summary,
         "2 ports of listeners lie inside the ephemeral range 32768-60999 and are not reserved: 50051, 56379."
     );
-    assert_eq!(commands(&findings[0]), ["sysctl -w net.ipv4.ip_local_reserved_ports=50051,56379"]);
+    assert_eq!(commands(&findings[0]), ["portolan reserve add 50051 56379"]);
 }
 
 #[test]
