@@ -16,6 +16,7 @@ use crate::output::{FORMATS, Format};
 #[derive(Debug, Parser)]
 #[command(
     name = "portolan",
+    bin_name = "portolan",
     version,
     max_term_width = 100,
     disable_help_subcommand = true,

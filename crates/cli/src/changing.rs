@@ -293,6 +293,7 @@ pub(crate) fn journal(variable: impl Fn(&str) -> Option<OsString>, is_root: bool
         .or_else(|| {
             given("XDG_STATE_HOME").filter(|path| path.is_absolute()).map(|path| path.join("portolan"))
         })
+        .or_else(|| given("LOCALAPPDATA").map(|folder| folder.join("portolan")))
         .or_else(|| given("HOME").map(|home| home.join(".local/state/portolan")));
     folder
         .map(Journal::new)

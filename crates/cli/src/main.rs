@@ -25,6 +25,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
+use portolan_core::snapshot::System;
+use portolan_host::sys::SYSTEM;
 
 use args::{Colour, General, Portolan};
 use command::{After, Command, Output, chart::Chart};
@@ -112,7 +114,12 @@ fn surface(general: &General) -> Surface {
         Colour::Never => false,
         Colour::Auto => anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never,
     };
-    Surface { width, colour, unicode: is_utf8(|name| std::env::var(name).ok()) }
+    // Windows' console has to be told that colours will come; where it is too old for them there are none.
+    let colour =
+        colour && (!stdout.is_terminal() || anstyle_query::windows::enable_ansi_colors().unwrap_or(true));
+    // It shows every character, whatever the locale.
+    let shows_all = stdout.is_terminal() && SYSTEM == System::Windows;
+    Surface { width, colour, unicode: shows_all || is_utf8(|name| std::env::var(name).ok()) }
 }
 
 /// Whether the locale's characters are UTF-8 (POSIX: the first of these that is set and not empty decides).

@@ -125,7 +125,8 @@ fn sockets_are_listed_with_state_ends_and_owner() {
         assert_own(unconnected);
         assert_eq!(unconnected["transport"], "udp");
 
-        let filtered = json(&["list", "--udp", "--port", &udp.local_addr().unwrap().port().to_string()], 0);
+        let filtered =
+            json(&["list", "--transport", "udp", "--port", &udp.local_addr().unwrap().port().to_string()], 0);
         assert_eq!(filtered["sockets"].as_array().unwrap().len(), 1, "{filtered}");
     }
 }

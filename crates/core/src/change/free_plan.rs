@@ -7,47 +7,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Action, Place, Plan, ProcessKey, Step};
+use super::critical::is_critical;
+use super::{Action, Place, Plan, ProcessKey, Step, WindowsAction};
 use crate::kernel::docker;
 use crate::owner::Owner;
 use crate::port::Port;
 use crate::range::{Carrier, CarrierKind};
 use crate::remedy::is_name;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, System};
 use crate::socket::{OwnerState, Socket, State, Transport};
 use crate::wording::{self, counted, listed};
-
-/// Programs whose end cuts people off from the machine, or the machine from the network.
-const CRITICAL: &[&str] = &[
-    "sshd",
-    "sshd-session",
-    "sshd-auth",
-    "dropbear",
-    "login",
-    "agetty",
-    "systemd",
-    "init",
-    "systemd-logind",
-    "systemd-networkd",
-    "systemd-resolve",
-    "NetworkManager",
-    "dhclient",
-    "wpa_supplicant",
-    "dbus-daemon",
-    "dbus-broker",
-    "tmux: server",
-    "tmux",
-    "screen",
-    "Xorg",
-    "Xwayland",
-    "gnome-shell",
-    "kwin_wayland",
-    "gdm",
-    "sddm",
-    "dockerd",
-    "containerd",
-    "kubelet",
-];
 
 /// Signals that may be sent first, by name, without SIG.
 pub const SIGNALS: [&str; 7] = ["TERM", "INT", "HUP", "QUIT", "KILL", "USR1", "USR2"];
@@ -111,11 +80,6 @@ pub enum FreeAnswer {
     },
     /// It is not done, for these reasons.
     Refused(Vec<String>),
-}
-
-/// Whether the end of a program of that name may cut people off from the machine, or the machine from the network.
-pub fn is_critical(name: &str) -> bool {
-    CRITICAL.contains(&name)
 }
 
 /// Plans to free the ports of a request. The snapshot holds every socket with its owners, and the carriers.
@@ -286,6 +250,9 @@ impl<'a> Free<'a> {
         if let Err(reason) = self.may_end(owner.pid, &owner.name, Some(owner)) {
             return self.refuse(reason);
         }
+        if let (System::Windows, Some(services)) = (self.snapshot.host.system, &owner.unit) {
+            return self.sort_in_services(owner, services);
+        }
         let service = owner.unit.as_ref().filter(|unit| {
             let of_system = unit.ends_with(".service") && !unit.starts_with("user@") && is_name(unit);
             self.caller.systemd && of_system && Some(*unit) != self.caller.unit.as_ref()
@@ -301,6 +268,18 @@ impl<'a> Free<'a> {
             }
             _ => _ = self.levels.processes.entry(owner.pid).or_default().insert(socket.inode),
         }
+    }
+
+    /// Windows: a service is stopped by its manager. Of several in one process it is not known which one holds the port.
+    fn sort_in_services(&mut self, owner: &Owner, services: &str) {
+        if services.contains(',') {
+            return self.refuse(format!(
+                "{} runs several services, and Windows does not say which one holds the port: `net stop NAME` stops \
+                 the one you mean",
+                wording::process(owner)
+            ));
+        }
+        self.levels.units.entry(services.to_owned()).or_default().insert(owner.pid);
     }
 
     /// Whether a process may be ended at all, or why not.
@@ -396,7 +375,12 @@ impl<'a> Free<'a> {
 
     fn steps(&self) -> Vec<Step> {
         let levels = &self.levels;
-        let stop_unit = |unit: &str| Step::new(Action::StopUnit { unit: unit.into() });
+        let stop_unit = |unit: &str| {
+            Step::new(match self.snapshot.host.system {
+                System::Linux => Action::StopUnit { unit: unit.into() },
+                System::Windows => Action::Windows(WindowsAction::StopService { name: unit.into() }),
+            })
+        };
         let mut steps: Vec<Step> = Vec::new();
         steps.extend(levels.socket_units.iter().map(|(unit, service)| {
             let service = service.as_deref().unwrap_or("its service");
@@ -406,6 +390,7 @@ impl<'a> Free<'a> {
             let step = stop_unit(unit).affecting(self.ends(pids));
             match (self.request.signal.as_str(), self.request.force) {
                 ("TERM", false) => step,
+                _ if self.snapshot.host.system == System::Windows => step,
                 _ => step.affecting("signal and time-out are the unit's own: KillSignal, TimeoutStopSec"),
             }
         }));

@@ -5,6 +5,7 @@
 //! and backwards. How a step is carried out is the host's affair.
 
 mod close_plan;
+mod critical;
 mod free_plan;
 mod freed;
 mod journal;
@@ -20,7 +21,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use close_plan::plan_close;
-pub use free_plan::{Caller, FreeAnswer, FreeRequest, ProcessEntry, SIGNALS, is_critical, plan_free};
+pub use critical::is_critical;
+pub use free_plan::{Caller, FreeAnswer, FreeRequest, ProcessEntry, SIGNALS, plan_free};
 pub use freed::{Freed, freed};
 pub use journal::{Begun, Entry, EntryError, Event, Record, Standing, StepState, fold};
 pub use own_file::{FileBefore, HEADER, OwnFile};

@@ -19,6 +19,7 @@ use portolan_core::port::{PortRange, PortSet};
 use portolan_core::snapshot::{Gap, GapReason, Host};
 
 use super::namespace::within;
+pub(crate) use super::own_file::{before as file_before, restore as restore_file};
 use super::settings::FILES_OF_SETTINGS;
 use super::{file, host, own_file, settings};
 use crate::{Error, Namespace};

@@ -3,10 +3,12 @@
 use std::io;
 use std::path::Path;
 
-use portolan_core::change::{Action, Observed, Place, RangeNow, ReservedNow};
+use portolan_core::change::{
+    Action, FileBefore, Observed, Place, RangeNow, ReservedNow, WindowsAction, WindowsNow,
+};
 
 use super::namespace::within;
-use super::{close, host, stop};
+use super::{close, host, service, stop};
 use crate::{Error, Namespace};
 
 fn not_yet(doing: &str) -> Error {
@@ -33,8 +35,22 @@ pub fn reserved_now(_namespace: &Namespace) -> Result<ReservedNow, Error> {
 pub(crate) fn observe(_namespace: &Namespace, action: &Action) -> Result<Observed, Error> {
     match action {
         Action::StopProcess { process, .. } => stop::process_now(process).map(Observed::Process),
+        Action::Windows(WindowsAction::StopService { name } | WindowsAction::StartService { name }) => {
+            let state = service::component(name)
+                .map_err(|source| Error::new(format!("ask for the service {name}"), source))?;
+            Ok(Observed::Windows(WindowsNow::Service(state)))
+        }
         other if other.is_setting() => Err(not_yet("change this setting")),
         _ => Ok(Observed::Untold),
+    }
+}
+
+/// Whether this process may carry out what an action says; an error says what is missing. Nothing is touched.
+pub(crate) fn permitted(_namespace: &Namespace, action: &Action) -> Result<(), Error> {
+    match action {
+        Action::Windows(WindowsAction::StopService { .. } | WindowsAction::StartService { .. }) => Ok(()),
+        other if other.is_setting() => Err(not_yet("change this setting")),
+        _ => Ok(()),
     }
 }
 
@@ -46,13 +62,21 @@ pub(crate) fn perform(namespace: &Namespace, action: &Action) -> Result<(), Erro
     }
 }
 
-/// Nothing is left behind by a change that was cut off: there are no files of ours.
-pub(crate) fn sweep(_action: &Action) -> Result<(), Error> {
-    Ok(())
+/// The file that an action is about, before it changes it: no setting here is kept in a file.
+pub(crate) fn file_before(_action: &Action) -> Result<Option<FileBefore>, Error> {
+    Ok(None)
+}
+
+/// Brings such a file back: nothing is done, as the answer says.
+pub(crate) fn restore_file(_action: &Action, _before: &FileBefore) -> Result<bool, Error> {
+    Ok(false)
 }
 
 /// Folders that are made get the rights of the folder above, which belongs to this user alone.
 pub(crate) fn private_folder(_builder: &mut std::fs::DirBuilder) {}
+
+/// Files that are made get the rights of their folder.
+pub(crate) fn private_file(_options: &mut std::fs::OpenOptions) {}
 
 /// The entries of a folder are durable as they are: NTFS writes them to its log first.
 pub(crate) fn sync_folder(_folder: &Path) -> io::Result<()> {

@@ -8,13 +8,14 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use portolan_core::snapshot::ComponentState;
 use windows_sys::Win32::Foundation::ERROR_SERVICE_DOES_NOT_EXIST;
 use windows_sys::Win32::System::Services::{
     CloseServiceHandle, ControlService, ENUM_SERVICE_STATUS_PROCESSW, EnumServicesStatusExW, OpenSCManagerW,
     OpenServiceW, QueryServiceStatusEx, SC_ENUM_PROCESS_INFO, SC_HANDLE, SC_MANAGER_CONNECT,
     SC_MANAGER_ENUMERATE_SERVICE, SC_STATUS_PROCESS_INFO, SERVICE_ACTIVE, SERVICE_CONTROL_STOP,
-    SERVICE_QUERY_STATUS, SERVICE_RUNNING, SERVICE_START, SERVICE_STATUS, SERVICE_STATUS_PROCESS,
-    SERVICE_STOP, SERVICE_STOPPED, SERVICE_WIN32, StartServiceW,
+    SERVICE_PAUSED, SERVICE_QUERY_STATUS, SERVICE_RUNNING, SERVICE_START, SERVICE_STATUS,
+    SERVICE_STATUS_PROCESS, SERVICE_STOP, SERVICE_STOPPED, SERVICE_WIN32, StartServiceW,
 };
 
 use super::buffer::Buffer;
@@ -91,12 +92,22 @@ pub(super) fn by_process() -> io::Result<HashMap<u32, Vec<String>>> {
 }
 
 /// How a service or driver stands, as SERVICE_RUNNING and its like; none where it is not installed.
-pub(super) fn state(name: &str) -> io::Result<Option<u32>> {
+fn state(name: &str) -> io::Result<Option<u32>> {
     match service(name, SERVICE_QUERY_STATUS) {
         Ok(service) => status(&service).map(|status| Some(status.dwCurrentState)),
         Err(error) if error.raw_os_error() == Some(ERROR_SERVICE_DOES_NOT_EXIST.cast_signed()) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// How a service or driver stands.
+pub(super) fn component(name: &str) -> io::Result<ComponentState> {
+    Ok(match state(name)? {
+        None => ComponentState::Absent,
+        Some(SERVICE_RUNNING) => ComponentState::Running,
+        Some(SERVICE_STOPPED | SERVICE_PAUSED) => ComponentState::Stopped,
+        Some(_) => ComponentState::Changing,
+    })
 }
 
 fn status(service: &Handle) -> io::Result<SERVICE_STATUS_PROCESS> {

@@ -13,7 +13,6 @@ use portolan_core::port::PortRange;
 use portolan_core::range::{EphemeralRange, Reservation, ReservationKind};
 use portolan_core::snapshot::{Component, ComponentState, Gap, GapReason, Reading, Settings};
 use portolan_core::socket::{Family, Transport};
-use windows_sys::Win32::System::Services::{SERVICE_PAUSED, SERVICE_RUNNING, SERVICE_STOPPED};
 
 use super::{addresses, command, registry, service};
 use crate::sys::HostSettings;
@@ -161,13 +160,10 @@ fn registry_settings(gaps: &mut Vec<Gap>) -> Settings {
 fn components(gaps: &mut Vec<Gap>) -> Vec<Component> {
     let mut components = Vec::new();
     for (name, service) in COMPONENTS {
-        let state = match service::state(service) {
-            Ok(None) => ComponentState::Absent,
-            Ok(Some(SERVICE_RUNNING)) => ComponentState::Running,
+        let state = match service::component(service) {
             // A feature is on where its service is installed.
-            Ok(Some(_)) if name != service => ComponentState::Running,
-            Ok(Some(SERVICE_STOPPED | SERVICE_PAUSED)) => ComponentState::Stopped,
-            Ok(Some(_)) => ComponentState::Changing,
+            Ok(ComponentState::Stopped) if name != service => ComponentState::Running,
+            Ok(state) => state,
             Err(error) => {
                 let detail = format!("the service {service} cannot be asked: {error}");
                 gaps.push(Gap::new("components", GapReason::Denied, detail));

@@ -9,7 +9,7 @@ use std::io;
 use std::os::windows::io::{AsRawHandle as _, OwnedHandle};
 use std::time::Duration;
 
-use portolan_core::change::{Action, Caller, ProcessEntry, ProcessKey, ProcessNow};
+use portolan_core::change::{Action, Caller, ProcessEntry, ProcessKey, ProcessNow, WindowsAction};
 use windows_sys::Win32::Foundation::{
     ERROR_ACCESS_DENIED, ERROR_INVALID_PARAMETER, HWND, LPARAM, WAIT_OBJECT_0, WAIT_TIMEOUT,
 };
@@ -33,10 +33,10 @@ const TERMINATED: u32 = 1;
 /// Carries out what stops or starts something.
 pub(crate) fn perform(action: &Action) -> Result<(), Error> {
     match action {
-        Action::StopUnit { unit } => {
+        Action::StopUnit { unit } | Action::Windows(WindowsAction::StopService { name: unit }) => {
             service::stop(unit).map_err(|source| service_error("stop", unit, source))
         }
-        Action::StartUnit { unit } => {
+        Action::StartUnit { unit } | Action::Windows(WindowsAction::StartService { name: unit }) => {
             service::start(unit).map_err(|source| service_error("start", unit, source))
         }
         Action::StopProcess { process, signal, timeout_ms, force, .. } => {
