@@ -11,6 +11,9 @@ mod journal;
 mod own_file;
 mod range_plan;
 mod reserve_plan;
+mod resume;
+mod windows_action;
+mod windows_plan;
 
 use std::fmt;
 
@@ -23,6 +26,13 @@ pub use journal::{Begun, Entry, EntryError, Event, Record, Standing, StepState, 
 pub use own_file::{FileBefore, HEADER, OwnFile};
 pub use range_plan::{FileValue, LINUX_DEFAULT, RangeNow, Stores, plan_range};
 pub use reserve_plan::{ReservedNow, Suggestion, covered, plan_reserve, plan_unreserve, suggest};
+
+pub use resume::{Next, Progress, next_step, still_to_undo, whatever_happens};
+pub use windows_action::{FeatureState, NetshStore, Table, WindowsAction, WindowsNow};
+pub use windows_plan::{
+    Dance, HYPERV, Scope, WINNAT, explain_taken, plan_windows_range, plan_windows_reserve,
+    plan_windows_unreserve,
+};
 
 use crate::port::{PortRange, PortSet};
 use crate::socket::Connection;
@@ -147,6 +157,8 @@ pub enum Action {
         /// Which.
         connections: Vec<Connection>,
     },
+    /// Does something that only Windows has.
+    Windows(WindowsAction),
 }
 
 /// Ranges as people write them: `5432,8000-8100`.
@@ -191,6 +203,7 @@ impl fmt::Display for Action {
                 write!(f, ", wait up to {} s for its end", timeout_ms.div_ceil(1000))?;
                 f.write_str(if *force { ", then SIGKILL" } else { "" })
             }
+            Self::Windows(action) => action.fmt(f),
             Self::CloseConnections { connections } => match &connections[..] {
                 [one] => write!(f, "close the connection {one}"),
                 many => write!(f, "close {} connections", many.len()),
@@ -210,6 +223,7 @@ impl Action {
             Self::StartUnit { unit } => Self::StopUnit { unit },
             Self::StopContainer { runtime, id } => Self::StartContainer { runtime, id },
             Self::StartContainer { runtime, id } => Self::StopContainer { runtime, id },
+            Self::Windows(action) => Self::Windows(action.inverse()?),
             Self::StopProcess { .. } | Self::CloseConnections { .. } => return None,
         })
     }
@@ -220,13 +234,17 @@ impl Action {
             Self::SetRange { store, .. } | Self::Reserve { store, .. } | Self::Unreserve { store, .. } => {
                 *store == Store::Runtime
             }
+            Self::Windows(action) => action.is_runtime(),
             _ => true,
         }
     }
 
     /// Whether it sets a setting, which can be looked at before and after.
     pub fn is_setting(&self) -> bool {
-        matches!(self, Self::SetRange { .. } | Self::Reserve { .. } | Self::Unreserve { .. })
+        match self {
+            Self::Windows(action) => action.is_setting(),
+            _ => matches!(self, Self::SetRange { .. } | Self::Reserve { .. } | Self::Unreserve { .. }),
+        }
     }
 
     /// The privilege that a setting needs, for people; none where that is told when it is done.
@@ -263,13 +281,23 @@ pub struct Step {
     /// What it affects besides, a line each: connections that drop, listeners inside, privileges.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub effects: Vec<String>,
+    /// Whether it is done even after an earlier step failed or the person broke off: what was stopped is started again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub always: bool,
 }
 
 impl Step {
     /// A step with its natural inverse.
     pub fn new(action: Action) -> Self {
         let inverse = action.inverse();
-        Self { action, inverse, effects: Vec::new() }
+        Self { action, inverse, effects: Vec::new(), always: false }
+    }
+
+    /// The same step, done whatever happens before it.
+    #[must_use]
+    pub fn whatever_happens(mut self) -> Self {
+        self.always = true;
+        self
     }
 
     /// The same step with what it affects.
@@ -306,6 +334,8 @@ pub enum Observed {
     Reserved(PortSet),
     /// The process that an action is about.
     Process(ProcessNow),
+    /// What a step of Windows is about.
+    Windows(WindowsNow),
     /// Nothing that can be compared: units, containers and connections tell when they are asked to change.
     Untold,
 }
@@ -372,6 +402,7 @@ pub fn decide(action: &Action, now: &Observed) -> Decision {
                 process.pid, process.name
             ))
         }
+        (Action::Windows(action), Observed::Windows(now)) => windows_action::decide(action, now),
         _ => Decision::Do(action.clone()),
     }
 }

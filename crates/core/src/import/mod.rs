@@ -275,6 +275,3 @@ fn tell_what_is_missing(gathering: &mut Gathering) {
 fn absent(what: &str, detail: String, command: &str) -> Gap {
     Gap::new(what, GapReason::Absent, detail).with_remedy(format!("ask for the output of: {command}"))
 }
-
-#[cfg(test)]
-mod tests;

@@ -90,9 +90,10 @@ fn seen(parts: &Parts<'_>, star: Star, shows_owners: bool) -> Option<Seen> {
     let mut socket = Socket::new(parts.transport, parts.state, near, far);
     (socket.receive_queue, socket.send_queue) = (parts.receive, parts.send);
     socket.timer_ms = timer(parts.rest).unwrap_or_default();
-    // Newer versions write [::] only for sockets that take IPv6 alone.
-    let peerless = far.port() == 0 && far.ip().is_unspecified();
-    if star == Star::Both && peerless && parts.local.starts_with("[::]") {
+    // -e tells it; without, newer versions write [::] only for sockets that take IPv6 alone.
+    let v6_only = value(parts.rest, "v6only:") == Some("1")
+        || star == Star::Both && far.ip().is_unspecified() && parts.local.starts_with("[::]:");
+    if v6_only {
         socket.options = SocketOptions(SocketOptions::KNOWN | SocketOptions::V6_ONLY);
     }
     socket.inode = value(parts.rest, "ino:").and_then(decimal).unwrap_or_default();

@@ -6,9 +6,10 @@
 //!
 //! netsh ends with code 0 and no output where something is wrong, and people cut and edit what they send. So an output
 //! counts only as a whole: both functions want the frame that netsh draws around the numbers (the line of dashes, the
-//! note that begins with `*`, columns that end below each other), and say what is wrong with anything else. What nobody
-//! can notice from the text stays unnoticed: a digit that became another digit, in `dynamicport` also a digit that was
-//! lost or doubled where the range stays possible, a whole line that is missing or a blank in the place of a `*`.
+//! note that begins with `*`, columns that end below each other), and say what is wrong with anything else. What is left
+//! unnoticed is what nobody can notice, because netsh could have printed it: another digit or a blank in the place of a
+//! digit, a blank in the place of a `*`, a piece as long as a row that is missing; in `dynamicport`, whose numbers stand
+//! in no column, also a digit more or less where the range stays possible, and its two lines exchanged.
 //!
 //! Left out on purpose: the address family, which netsh does not print, and the other subcommands.
 

@@ -290,6 +290,7 @@ impl Gathering {
 
     /// The snapshot of all this, with what was recognised.
     pub(crate) fn finish(mut self, taken_ms: u64) -> (Snapshot, Vec<Listing>) {
+        self.settle_orphans();
         self.count_what_was_not_told();
         self.host.system = self.system.unwrap_or_default();
         self.reservations.sort_by_key(|reservation| reservation.range);
@@ -335,6 +336,28 @@ impl Gathering {
             snapshot.sockets.push(socket);
         }
         (snapshot, self.listings)
+    }
+
+    /// Connections that the kernel ends, or begins, by itself have no process. Where every other socket shows its
+    /// holder, whoever made the listings saw all, and what is left are those.
+    fn settle_orphans(&mut self) {
+        let by_kernel = |state| {
+            matches!(
+                state,
+                State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck | State::SynReceived
+            )
+        };
+        let hidden = |seen: &Seen| seen.holdings.is_empty() && seen.socket.owner_state == OwnerState::Hidden;
+        let all_else_seen =
+            self.sockets.iter().all(|(seen, _)| !hidden(seen) || by_kernel(seen.socket.state))
+                && self.sockets.iter().any(|(seen, _)| !seen.holdings.is_empty());
+        if all_else_seen {
+            for (seen, _) in &mut self.sockets {
+                if hidden(seen) {
+                    seen.socket.owner_state = OwnerState::Nobody;
+                }
+            }
+        }
     }
 
     /// Gaps that are known only at the end.

@@ -26,18 +26,19 @@ pub(crate) fn prompt(line: &str) -> Option<Prompt<'_>> {
     windows(line).or_else(|| unix(line)).or_else(|| heading(line))
 }
 
-/// `C:\Users\x>`, `PS C:\>`, `(base) PS C:\>`, `user@HOST C:\>`.
+/// `C:\Users\x>`, `PS C:\>`, `(base) PS C:\>`, `PS HKLM:\>`, `user@HOST C:\>`.
 fn windows(line: &str) -> Option<Prompt<'_>> {
     let (before, command) = line.split_once('>')?;
-    let at = before.find(":\\")?;
-    let drive = before[..at].chars().next_back()?.is_ascii_alphabetic();
-    let lead = before[..at - usize::from(drive)].trim_end();
-    let (lead, shell) = lead.strip_suffix("PS").map_or((lead, false), |rest| (rest.trim_end(), true));
-    // PowerShell has providers besides drives: PS HKLM:\>.
-    let lead = if shell || drive { lead } else { before[..at].strip_prefix("PS ").map(|_| "")? };
+    let colon = before.find(":\\")?;
+    let (lead, drive) = before[..colon].rsplit_once(' ').unwrap_or(("", &before[..colon]));
+    let named = !drive.is_empty() && drive.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let lead = match lead.split_once(") ") {
+        Some((environment, lead)) if environment.starts_with('(') => lead,
+        _ => lead,
+    };
     let host = lead.rsplit_once('@').map(|(_, host)| host).filter(|host| is_host(host));
-    let plain = lead.is_empty() || host.is_some() || lead.starts_with('(');
-    plain.then_some(Prompt { command: command.trim(), host })
+    let plain = matches!(lead, "" | "PS") || host.is_some();
+    (named && plain && (drive.len() == 1 || lead == "PS")).then_some(Prompt { command: command.trim(), host })
 }
 
 /// `user@host:~$`, `[user@host ~]#`, `$`, `#`.

@@ -51,6 +51,7 @@ pub(crate) fn settings() -> Reading<HostSettings> {
             .map(|value: u8| value != 0)
             .filter(|_| ipv6),
         ipv6: Some(ipv6),
+        ..Settings::default()
     };
     let reservations = sysctl::reservations(&reserved, &files);
     Reading { value: HostSettings { ranges, reservations, settings, addresses }, gaps: std::mem::take(gaps) }
