@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 /// A program, and the package that brings it.
-const NEEDED: [(&str, &str); 8] = [
+const NEEDED: [(&str, &str); 9] = [
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("nft", "nftables"),
@@ -14,6 +14,7 @@ const NEEDED: [(&str, &str); 8] = [
     ("lsof", "lsof"),
     ("netstat", "net-tools"),
     ("fuser", "psmisc"),
+    ("strace", "strace"),
     ("python3", "python3"),
 ];
 

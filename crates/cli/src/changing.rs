@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use portolan_core::change::{Plan, Record, Step, Stores};
-use portolan_host::apply::{Outcome, Report as StepReport, apply};
+use portolan_host::apply::{Outcome, Report as StepReport, apply, permitted};
 use portolan_host::journal::Journal;
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
@@ -78,6 +78,9 @@ pub(crate) struct ChangedStep {
     pub(crate) inverse: Option<String>,
     /// What it affects besides.
     pub(crate) effects: Vec<String>,
+    /// The privilege it needs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) privilege: Option<String>,
     /// What came of it.
     pub(crate) outcome: ChangedOutcome,
     /// The system's answer where it failed, or why there was nothing to do.
@@ -125,6 +128,7 @@ impl Changed {
             action: step.action.to_string(),
             inverse: step.inverse.as_ref().map(ToString::to_string),
             effects: step.effects.clone(),
+            privilege: step.action.privilege().map(str::to_owned),
             outcome: ChangedOutcome::Planned,
             detail: None,
         };
@@ -195,6 +199,11 @@ impl Changed {
                 text: Line::new().and(Tone::Faint, format!("   {text}")),
             }));
         }
+        let mut needs: Vec<String> = self.steps.iter().filter_map(|step| step.privilege.clone()).collect();
+        needs.dedup();
+        if self.steps.iter().all(|step| step.outcome == ChangedOutcome::Planned) {
+            blocks.extend(labelled("needs", Tone::Plain, &needs));
+        }
         blocks.extend(labelled("know", Tone::Warning, &self.warnings));
         blocks.extend(labelled("note", Tone::Plain, &self.notes));
         blocks
@@ -231,6 +240,7 @@ pub(crate) fn carry_out(session: &Session, consent: &Consent, plan: &Plan) -> Re
         changed.dry_run = true;
         return Ok(changed);
     }
+    permitted(session.namespace(), plan.steps.iter().map(|step| &step.action)).map_err(nothing_changed)?;
     if !consent.yes {
         ask(&plan.title, &changed)?;
     }
@@ -238,10 +248,15 @@ pub(crate) fn carry_out(session: &Session, consent: &Consent, plan: &Plan) -> Re
     let applied = journal
         .lock()
         .and_then(|lock| apply((&journal, &lock), session.namespace(), plan, &mut |told| changed.take(told)));
-    let (id, done) = applied.map_err(|error| Refused(error.to_string()))?;
+    let (id, done) = applied.map_err(nothing_changed)?;
     changed.id = Some(id);
     changed.done = done;
     Ok(changed)
+}
+
+/// The refusal for an error that came before the first step.
+pub(crate) fn nothing_changed(error: portolan_host::Error) -> Refused {
+    Refused(format!("{error}; nothing was changed"))
 }
 
 /// Shows the plan on standard error and waits for a yes. Without a terminal nobody can say it.
@@ -267,11 +282,14 @@ pub(crate) fn ask(title: &str, changed: &Changed) -> Result<()> {
     }
 }
 
+/// Where root keeps its journal.
+const OF_ROOT: &str = "/var/lib/portolan";
+
 /// The journal's folder: `PORTOLAN_STATE`, or /var/lib/portolan for root, or below the user's state folder.
 pub(crate) fn journal(variable: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Result<Journal> {
     let given = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let folder = given("PORTOLAN_STATE")
-        .or_else(|| is_root.then(|| PathBuf::from("/var/lib/portolan")))
+        .or_else(|| is_root.then(|| PathBuf::from(OF_ROOT)))
         .or_else(|| {
             given("XDG_STATE_HOME").filter(|path| path.is_absolute()).map(|path| path.join("portolan"))
         })
@@ -279,4 +297,40 @@ pub(crate) fn journal(variable: impl Fn(&str) -> Option<OsString>, is_root: bool
     folder
         .map(Journal::new)
         .ok_or_else(|| Refused("there is no folder for the journal: set PORTOLAN_STATE to one".into()).into())
+}
+
+/// The journals to read from: the own one, and root's where no folder was given.
+pub(crate) fn journals(variable: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Vec<Journal> {
+    let given = variable("PORTOLAN_STATE").is_some_and(|value| !value.is_empty());
+    let mut journals: Vec<Journal> = journal(variable, is_root).into_iter().collect();
+    if !given && !is_root {
+        journals.push(Journal::new(OF_ROOT));
+    }
+    journals
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_journal_lies_where_the_user_says_or_where_such_users_keep_theirs() {
+        let folder = |set: &[(&str, &str)], is_root| {
+            let find =
+                |name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value));
+            journal(find, is_root).map(|journal| journal.folder().display().to_string()).ok()
+        };
+        let home = ("HOME", "/home/a");
+        for (set, is_root, expected) in [
+            (&[home][..], true, Some("/var/lib/portolan")),
+            (&[home], false, Some("/home/a/.local/state/portolan")),
+            (&[home, ("XDG_STATE_HOME", "/state")], false, Some("/state/portolan")),
+            (&[home, ("XDG_STATE_HOME", "relative")], false, Some("/home/a/.local/state/portolan")),
+            (&[home, ("PORTOLAN_STATE", "/s")], true, Some("/s")),
+            (&[home, ("PORTOLAN_STATE", "")], true, Some("/var/lib/portolan")),
+            (&[], false, None),
+        ] {
+            assert_eq!(folder(set, is_root).as_deref(), expected, "{set:?} {is_root}");
+        }
+    }
 }

@@ -252,6 +252,8 @@ pub(crate) fn carrier_text(carrier: &Carrier) -> String {
         CarrierKind::SocketUnit => "systemd's socket unit",
         CarrierKind::DnatRule => "the firewall's DNAT rule",
         CarrierKind::ContainerProxy => "a container's proxy",
+        CarrierKind::PortProxy => "a port-proxy rule",
+        CarrierKind::HttpSys => "the HTTP driver, http.sys",
     };
     let to = carrier.to.as_ref().map(|to| format!(" for {to}")).unwrap_or_default();
     format!("{kind} {}{to}", shortened(&carrier.name, 200))

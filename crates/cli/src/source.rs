@@ -57,13 +57,20 @@ impl Session {
     pub(crate) fn needs_machine(&self, verb: &str) -> Result<(), Misuse> {
         match self.from {
             None => Ok(()),
-            Some(_) => Err(Misuse(format!("{verb} speaks of this machine: leave --from out"))),
+            Some(_) => Err(Misuse(format!(
+                "{verb} speaks of this machine: leave --from out (portolan --from FILE charts the snapshot)"
+            ))),
         }
     }
 
     /// The journal of changes.
     pub(crate) fn journal(&self) -> Result<Journal> {
         changing::journal(|name| std::env::var_os(name), sys::effective_uid() == Some(0))
+    }
+
+    /// Every journal that may tell of this machine: the own one, and root's beside that of a user.
+    pub(crate) fn journals(&self) -> Vec<Journal> {
+        changing::journals(|name| std::env::var_os(name), sys::effective_uid() == Some(0))
     }
 
     /// Whether a file speaks instead of this machine.

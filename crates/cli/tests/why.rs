@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use portolan_testbed::{Answer, Held, Namespace, program};
+use portolan_testbed::{Answer, Held, Machine, Namespace, program};
 use serde_json::Value;
 
 /// A user without rights and without other processes.
@@ -299,16 +299,17 @@ fn a_reserved_port_binds_with_a_note() {
 
 #[test]
 fn a_port_of_the_ephemeral_range_binds_with_a_warning_and_how_to_reserve_it() {
-    let namespace = Namespace::new();
-    let json = free(&why(&namespace, &["40000"]));
+    let machine = Machine::new();
+    let json = free(&why(&machine.namespace, &["40000"]));
     let warning = finding(&json, "in-ephemeral-range");
     assert_eq!(warning["severity"], "warning", "{warning}");
     let typed = commands(warning);
-    let reserve = typed.iter().find(|command| command.contains("ip_local_reserved_ports"));
-    let reserve = reserve.unwrap_or_else(|| panic!("{typed:?}")).replace("sudo ", "");
-    Answer::of(namespace.command("sh").args(["-c", &reserve])).with_code(0);
-    assert_eq!(namespace.read_sysctl("net.ipv4.ip_local_reserved_ports"), "40000");
-    let json = free(&why(&namespace, &["40000"]));
+    let reserve =
+        typed.iter().find_map(|command| command.trim_start_matches("sudo ").strip_prefix("portolan "));
+    let reserve = reserve.unwrap_or_else(|| panic!("{typed:?}"));
+    machine.portolan(&format!("{reserve} --yes")).with_code(0);
+    assert_eq!(machine.reserved(), "40000");
+    let json = free(&why(&machine.namespace, &["40000"]));
     assert!(!rules(&json).contains(&"in-ephemeral-range"), "{json:#}");
 }
 

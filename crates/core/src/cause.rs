@@ -8,8 +8,8 @@ use std::net::IpAddr;
 
 use crate::conflict::{Answer, Bind, serves};
 use crate::diagnose::{Case, Outcome, Question, Reuse, Trial};
-use crate::range::ReservationKind;
-use crate::snapshot::Snapshot;
+use crate::range::{Reservation, ReservationKind};
+use crate::snapshot::{Snapshot, System};
 use crate::socket::{Family, Socket, State, Transport};
 
 /// What a socket is to its port.
@@ -47,6 +47,11 @@ pub enum Word<'a> {
     Refuses(&'a str, i32),
     /// Not asked.
     Silent,
+}
+
+/// Whether the host that was looked at runs Windows.
+pub fn is_windows(snapshot: &Snapshot) -> bool {
+    snapshot.host.system == System::Windows
 }
 
 impl Word<'_> {
@@ -114,9 +119,14 @@ pub fn in_the_way<'a>(case: &Case<'a>, roles: &[Role]) -> Vec<&'a Socket> {
     obstacles(case).into_iter().filter(wanted).map(|obstacle| obstacle.socket).collect()
 }
 
+/// The binds that a question asks for, on the host that was looked at.
+pub fn asked(snapshot: &Snapshot, question: &Question) -> Vec<Bind> {
+    Bind::asked(question).into_iter().map(|bind| bind.on(snapshot.host.system)).collect()
+}
+
 /// The binds of the question that the kernel did not make.
 pub fn unbound(case: &Case<'_>, question: &Question) -> Vec<Bind> {
-    let mut binds = Bind::asked(question);
+    let mut binds = asked(case.snapshot, question);
     binds.retain(|bind| word(case.trials, bind.address, Reuse::Plain) != Word::Binds);
     binds
 }
@@ -134,7 +144,11 @@ fn role(socket: &Socket, listeners: &[&Socket], snapshot: &Snapshot) -> Role {
         (_, State::Listen | State::Unconnected) => Role::Listener,
         (_, State::Bound) => Role::Bound,
         (Transport::Udp, _) if !goes_out => Role::Listener,
-        (Transport::Tcp, _) if listeners.iter().any(|listener| serves(listener, socket)) => Role::Accepted,
+        (Transport::Tcp, _)
+            if listeners.iter().any(|listener| serves(listener, socket, snapshot.host.system)) =>
+        {
+            Role::Accepted
+        }
         (_, State::TimeWait) => Role::TimeWait,
         _ if goes_out => Role::Outgoing,
         _ => Role::LeftBehind,
@@ -166,6 +180,55 @@ pub fn may_bind_privileged(snapshot: &Snapshot, question: &Question) -> bool {
 /// The user id of the one who asks.
 pub fn asker(snapshot: &Snapshot, question: &Question) -> Option<u32> {
     question.uid.or(snapshot.host.uid)
+}
+
+/// The reservation of that kind which covers the question's port, for one of its families.
+pub fn reservation<'a>(
+    snapshot: &'a Snapshot,
+    question: &Question,
+    kind: ReservationKind,
+) -> Option<&'a Reservation> {
+    let port = question.port?.number();
+    let covering = |family: &Family| {
+        snapshot
+            .reservations_of(question.transport, *family, port)
+            .find(|reservation| reservation.kind == kind)
+    };
+    question.families().iter().find_map(covering)
+}
+
+/// Whether Windows denied access to one of the question's addresses.
+pub fn is_denied(case: &Case<'_>) -> bool {
+    matches!(refused(case.trials), Some((_, "bind", "WSAEACCES", _)))
+}
+
+/// Windows: the sockets beside which a bind was denied access, and whether each is another user's, as far as known.
+/// Nothing where the port is set aside: that explains the refusal.
+pub fn denied_beside<'a>(case: &Case<'a>) -> Vec<(&'a Socket, Option<bool>)> {
+    let Some(question) = case.question else { return Vec::new() };
+    if reservation(case.snapshot, question, ReservationKind::System).is_some() {
+        return Vec::new();
+    }
+    let mut binds = asked(case.snapshot, question);
+    binds.retain(|b| matches!(word(case.trials, b.address, Reuse::Plain), Word::Refuses("WSAEACCES", _)));
+    let holds = |s: &&Socket| matches!(s.state, State::Listen | State::Bound | State::Unconnected);
+    let beside = |s: &&Socket| binds.iter().any(|bind| bind.covers(s));
+    let other = |socket: &Socket| {
+        let owners = case.snapshot.owners_of(socket);
+        let holder = owners.iter().find_map(|owner| owner.user.as_ref())?;
+        Some(!holder.eq_ignore_ascii_case(case.snapshot.host.user.as_ref()?))
+    };
+    let neighbours = neighbours(case.snapshot, question).into_iter();
+    neighbours.filter(holds).filter(beside).map(|socket| (socket, other(socket))).collect()
+}
+
+/// Windows: who has the port on an address that a bind to `bind` would share, where options and users decide. The
+/// wildcard beside a specific address, and the other way round.
+pub fn beside_each_other<'a>(case: &Case<'a>, bind: &Bind) -> Vec<&'a Socket> {
+    let Some(question) = case.question.filter(|_| is_windows(case.snapshot)) else { return Vec::new() };
+    let apart =
+        |s: &&Socket| s.is_listening() && bind.covers(s) && s.is_wildcard() != bind.address.is_unspecified();
+    neighbours(case.snapshot, question).into_iter().filter(apart).collect()
 }
 
 /// Whether a port is set aside in that way, for one of these families.

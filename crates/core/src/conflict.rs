@@ -2,13 +2,18 @@
 //!
 //! Source: Linux `inet_bind_conflict`, `inet_rcv_saddr_equal` and `ipv6_rcv_saddr_equal` in
 //! `net/ipv4/inet_connection_sock.c`, `udp_lib_lport_inuse` in `net/ipv4/udp.c`; held against a real kernel by the
-//! host's test `bind_trial`. SO_REUSEADDR and SO_REUSEPORT of a socket are not in the table, so where they decide
+//! host's test `bind_trial`. Windows: Microsoft's tables on the pages "Using SO_REUSEADDR and SO_EXCLUSIVEADDRUSE" and
+//! "Sharing Transport Addresses": the wildcard and a specific address do not hinder each other unless the first holder
+//! set SO_EXCLUSIVEADDRUSE or belongs to another user, and ended connections hinder nobody but after such a holder.
+//!
+//! Options of a socket (SO_REUSEADDR, SO_REUSEPORT, SO_EXCLUSIVEADDRUSE) are not in the table, so where they decide
 //! the answer is [`Answer::Depends`]. A bind to one interface (SO_BINDTODEVICE) is left out: nothing asks for one,
 //! and a socket on one interface still stands in the way of a bind to all of them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::diagnose::{Question, Reuse};
+use crate::snapshot::System;
 use crate::socket::{Family, Socket, SocketOptions, State, Transport};
 
 /// A bind that is wished for.
@@ -22,6 +27,8 @@ pub struct Bind {
     pub port: u16,
     /// IPV6_V6ONLY; the kernel sets it by itself for each IPv6 address but `::` and the mapped ones.
     pub v6_only: bool,
+    /// Whose kernel answers.
+    pub system: System,
 }
 
 /// What the table says of a bind beside one socket.
@@ -36,13 +43,19 @@ pub enum Answer {
 }
 
 impl Bind {
-    /// A bind as programs make it: dual-stack where the address is `::`.
+    /// A bind as programs make it on Linux (elsewhere: [`Bind::on`]): dual-stack where the address is `::`.
     pub fn new(transport: Transport, address: IpAddr, port: u16) -> Self {
         let v6_only = match address {
             IpAddr::V4(_) => false,
             IpAddr::V6(v6) => !v6.is_unspecified() && v6.to_ipv4_mapped().is_none(),
         };
-        Self { transport, address, port, v6_only }
+        Self { transport, address, port, v6_only, system: System::Linux }
+    }
+
+    /// The same bind, asked of that system.
+    #[must_use]
+    pub fn on(self, system: System) -> Self {
+        Self { system, ..self }
     }
 
     /// What a question asks for: 0.0.0.0 and dual-stack `[::]` where it names no address, nothing without a port.
@@ -60,6 +73,9 @@ impl Bind {
             return Answer::Free;
         }
         let same = self.meets(socket);
+        if self.system == System::Windows {
+            return self.beside_on_windows(socket, same, reuse);
+        }
         let shared = match reuse {
             Reuse::Plain => Answer::Blocked,
             Reuse::ReuseAddress if socket.state == State::Listen => Answer::Blocked,
@@ -68,9 +84,36 @@ impl Bind {
         same.min(shared)
     }
 
+    /// Windows' answer, given whether the addresses have one in common.
+    fn beside_on_windows(&self, socket: &Socket, same: Answer, reuse: Reuse) -> Answer {
+        let peerless = matches!(socket.state, State::Listen | State::Bound | State::Unconnected);
+        let told = match (self.address.is_unspecified(), socket.is_wildcard()) {
+            _ if !peerless => Answer::Depends,
+            (true, false) => Answer::Free,
+            (false, true) => Answer::Depends,
+            _ if reuse == Reuse::Plain => Answer::Blocked,
+            // It takes the port over if the holder allowed that by setting the option itself.
+            _ => Answer::Depends,
+        };
+        same.min(told)
+    }
+
+    /// Whether the addresses have one in common with those of a socket, whatever its options.
+    pub fn covers(&self, socket: &Socket) -> bool {
+        socket.transport == self.transport
+            && socket.local_port == self.port
+            && holds_its_port(socket)
+            && self.meets(socket) == Answer::Blocked
+    }
+
     /// Whether the addresses have one in common, as the kernel compares them.
     fn meets(&self, socket: &Socket) -> Answer {
-        let theirs = Reach::of(socket.local_address(), v6_only(socket));
+        let theirs_v6_only = match self.system {
+            System::Linux => v6_only(socket),
+            // Windows lists a dual-stack socket twice: its IPv4 half has a row of its own.
+            System::Windows => Some(true),
+        };
+        let theirs = Reach::of(socket.local_address(), theirs_v6_only);
         let ours = Reach::of(self.address, Some(self.v6_only));
         let meet = match (ours, theirs) {
             (Reach::V4(a), Reach::V4(b)) => a == b || a.is_unspecified() || b.is_unspecified(),
@@ -84,10 +127,10 @@ impl Bind {
             // The kernel lets 0.0.0.0 fail beside an IPv6 connection whose socket was not made v6-only, and does
             // not show that option of a connection.
             (Reach::V4(a), Reach::V6(_)) => {
-                if a.is_unspecified() && v6_only(socket).is_none() {
+                if a.is_unspecified() && theirs_v6_only.is_none() {
                     return Answer::Depends;
                 }
-                a.is_unspecified() && v6_only(socket) == Some(false)
+                a.is_unspecified() && theirs_v6_only == Some(false)
             }
         };
         if meet { Answer::Blocked } else { Answer::Free }
@@ -138,22 +181,23 @@ pub fn addresses(question: &Question) -> Vec<IpAddr> {
 }
 
 /// The bind that a socket without a peer was made by.
-fn bind_of(socket: &Socket) -> Bind {
+fn bind_of(socket: &Socket, system: System) -> Bind {
     Bind {
         transport: socket.transport,
         address: socket.local_address(),
         port: socket.local_port,
-        v6_only: v6_only(socket).unwrap_or(false),
+        v6_only: system == System::Windows || v6_only(socket).unwrap_or(false),
+        system,
     }
 }
 
 /// Whether two sockets without peers have an address and port in common.
-pub fn overlap(a: &Socket, b: &Socket) -> bool {
-    bind_of(a).beside(b, Reuse::Plain) == Answer::Blocked
+pub fn overlap(a: &Socket, b: &Socket, system: System) -> bool {
+    bind_of(a, system).covers(b)
 }
 
 /// Whether `listener` takes what is sent to the local end of `connection`: then that is one of its connections.
-pub fn serves(listener: &Socket, connection: &Socket) -> bool {
+pub fn serves(listener: &Socket, connection: &Socket, system: System) -> bool {
     let family = listener.family == connection.family || listener.family == Family::Ipv6;
-    listener.is_listening() && family && overlap(listener, connection)
+    listener.is_listening() && family && overlap(listener, connection, system)
 }

@@ -9,6 +9,7 @@ pub mod cause;
 pub mod change;
 pub mod conflict;
 pub mod diagnose;
+pub mod excluded;
 pub mod import;
 pub mod kernel;
 mod listing;

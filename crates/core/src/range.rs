@@ -62,6 +62,10 @@ pub enum CarrierKind {
     DnatRule,
     /// A container runtime's proxy process.
     ContainerProxy,
+    /// A port-proxy rule of Windows (`netsh interface portproxy`): the service iphlpsvc holds the port.
+    PortProxy,
+    /// A URL that a program registered with Windows' HTTP driver: the kernel (PID 4) holds the port.
+    HttpSys,
 }
 
 /// Something that takes a port's traffic on behalf of another.

@@ -1,19 +1,22 @@
 //! Ways out as commands to type, all in one place. Foreign text (units, containers) goes into a command only quoted,
 //! and only where it is a name of its kind: a control character inside quotes could still reach a terminal.
 
+mod windows;
+
 use std::net::{IpAddr, SocketAddr};
+
+pub use windows::{
+    back_to_default, cycle_hyperv, hns_off, keep_over_winnat, remove_exclusion, reserve_ports,
+};
 
 use crate::cause;
 use crate::diagnose::{Question, Remedy, Trial};
 use crate::owner::{Container, Owner};
 use crate::port::PortSet;
-use crate::range::{CarrierKind, ReservationKind};
+use crate::range::CarrierKind;
 use crate::snapshot::Snapshot;
 use crate::socket::{Socket, Transport};
 use crate::wording;
-
-/// The kernel takes about 4 KiB in one write: a longer list would be cut.
-const LONGEST_SETTING: usize = 3_500;
 
 /// A word for a POSIX shell: as it is where nothing in it is special, else in single quotes.
 fn quoted(word: &str) -> String {
@@ -35,9 +38,10 @@ fn name_quoted(name: &str) -> Option<String> {
     is_name(name).then(|| quoted(name))
 }
 
-/// The command as its user must type it: after sudo, unless the one who looked was root.
+/// The command as its user must type it: after sudo, unless the one who looked was root. Windows has no such word: there
+/// the prompt itself must be an administrator's.
 fn as_root(snapshot: &Snapshot, command: impl AsRef<str>) -> String {
-    let sudo = if snapshot.host.privileged { "" } else { "sudo " };
+    let sudo = if snapshot.host.privileged || cause::is_windows(snapshot) { "" } else { "sudo " };
     format!("{sudo}{}", command.as_ref())
 }
 
@@ -45,7 +49,10 @@ fn as_root(snapshot: &Snapshot, command: impl AsRef<str>) -> String {
 pub fn why(transport: Transport, port: u16, address: Option<IpAddr>) -> String {
     let place = address.map_or_else(|| port.to_string(), |ip| SocketAddr::new(ip, port).to_string());
     let transport = if transport == Transport::Udp { "/udp" } else { "" };
-    format!("portolan why {}", quoted(&format!("{place}{transport}")))
+    // An IPv6 address is a pattern to a shell. Double quotes are quotes to cmd and PowerShell too, and nothing in an
+    // endpoint is special inside them.
+    let quote = if place.contains('[') { "\"" } else { "" };
+    format!("portolan why {quote}{place}{transport}{quote}")
 }
 
 /// Asks the same question again.
@@ -54,7 +61,10 @@ pub fn ask_again(question: &Question) -> String {
 }
 
 /// The option that passes over ended and orphaned connections, and whether it does here, by the kernel's word.
-pub fn reuse_address(trials: &[Trial]) -> Remedy {
+pub fn reuse_address(snapshot: &Snapshot, trials: &[Trial]) -> Remedy {
+    if cause::is_windows(snapshot) {
+        return windows::no_reuse_address();
+    }
     Remedy::advice(match cause::reuse_passes(trials) {
         Some(true) => "set SO_REUSEADDR before bind: that binds now",
         Some(false) => {
@@ -65,16 +75,20 @@ pub fn reuse_address(trials: &[Trial]) -> Remedy {
     })
 }
 
-/// Waits until the port binds plainly on every address. It needs a port: `bind(0)` has nothing to wait for.
-pub fn wait(question: &Question, seconds: u64) -> Option<Remedy> {
+/// Waits until the port binds plainly on every address, in so many seconds where that is known. It needs a port: `bind(0)`
+/// has nothing to wait for.
+pub fn wait(question: &Question, seconds: Option<u64>) -> Option<Remedy> {
     let transport = if question.transport == Transport::Udp { "/udp" } else { "" };
-    let command = |port| format!("portolan wait {port}{transport} --for free");
-    Some(Remedy::command(format!("wait until it binds, in {seconds} s"), command(question.port?)))
+    let command = format!("portolan wait {}{transport} --for free", question.port?);
+    let known = seconds.map_or_else(String::new, |seconds| format!(", in {seconds} s"));
+    Some(Remedy::command(format!("wait until it binds{known}"), command))
 }
 
 /// A port beside the one that was asked for.
 pub fn another_port(question: &Question) -> Option<Remedy> {
-    Some(Remedy::command("take another port", format!("portolan pick --near {}", question.port?)))
+    let transport = if question.transport == Transport::Udp { " --transport udp" } else { "" };
+    let command = format!("portolan pick --near {}{transport}", question.port?);
+    Some(Remedy::command("take another port", command))
 }
 
 /// Ways to stop those who hold these sockets, or to see them first where they could not be seen.
@@ -83,7 +97,8 @@ pub fn release(snapshot: &Snapshot, question: &Question, sockets: &[&Socket]) ->
     for socket in sockets {
         let owners = snapshot.owners_of(socket);
         let ways = match wording::lead(&owners) {
-            _ if behind_proxy(snapshot, socket) => vec![stop_published(socket.local_port)],
+            _ if behind_proxy(snapshot, socket) => vec![stop_published(snapshot, socket.local_port)],
+            Some(owner) if cause::is_windows(snapshot) => windows::stop(snapshot, socket, owner),
             Some(owner) => stop(snapshot, socket, owner),
             None => vec![see(snapshot, question)],
         };
@@ -127,7 +142,10 @@ fn behind_proxy(snapshot: &Snapshot, socket: &Socket) -> bool {
 }
 
 /// Stops the container that a port is published for: its proxy would be started again.
-pub fn stop_published(port: u16) -> Remedy {
+pub fn stop_published(snapshot: &Snapshot, port: u16) -> Remedy {
+    if cause::is_windows(snapshot) {
+        return windows::see_published(port);
+    }
     Remedy::command(
         "stop the container that the port is published for",
         format!("docker stop $(docker ps --quiet --filter publish={port})"),
@@ -200,6 +218,9 @@ pub fn stop_unit(snapshot: &Snapshot, unit: &str) -> Remedy {
 
 /// Looks again with the rights to see every holder.
 pub fn see(snapshot: &Snapshot, question: &Question) -> Remedy {
+    if cause::is_windows(snapshot) {
+        return Remedy::command("see who holds it, from an administrator's prompt", ask_again(question));
+    }
     if snapshot.host.privileged {
         return Remedy::advice(
             "look from the host's own pid namespace: the holder may run in another one, such as a container",
@@ -208,22 +229,19 @@ pub fn see(snapshot: &Snapshot, question: &Question) -> Remedy {
     Remedy::command("see who holds it", format!("sudo {}", ask_again(question)))
 }
 
-/// Keeps a port out of automatic choice until the next restart. A write replaces the whole list, so what is reserved
-/// already stands in the command too.
+/// Keeps ports out of automatic choice.
 pub fn reserve(snapshot: &Snapshot, ports: &PortSet) -> Remedy {
-    let text = "keep it out of automatic choice, until the next restart";
-    let mut all: PortSet = snapshot
-        .reservations
-        .iter()
-        .filter(|reservation| reservation.kind == ReservationKind::Administered)
-        .map(|reservation| reservation.range)
-        .collect();
-    all.unite(ports);
-    let list = all.ranges().iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    if list.len() > LONGEST_SETTING {
-        return Remedy::advice(format!("{text}: the list of reserved ports is too long for one command"));
+    if cause::is_windows(snapshot) {
+        return reserve_ports(ports);
     }
-    set(snapshot, text, "net.ipv4.ip_local_reserved_ports", &list)
+    let list: Vec<String> = ports.ranges().iter().map(ToString::to_string).collect();
+    let command = format!("portolan reserve add {}", list.join(" "));
+    Remedy::command("keep it out of automatic choice", as_root(snapshot, command))
+}
+
+/// Sets the ephemeral range until the next restart.
+pub fn set_range(snapshot: &Snapshot, text: impl Into<String>, range: &str) -> Remedy {
+    Remedy::command(text, as_root(snapshot, format!("portolan range set {range} --runtime")))
 }
 
 /// Changes a kernel setting until the next restart.
@@ -257,7 +275,7 @@ mod tests {
     #[test]
     fn an_ipv6_address_is_quoted_since_brackets_are_a_pattern() {
         let address = Some("::1".parse().unwrap());
-        assert_eq!(why(Transport::Udp, 53, address), "portolan why '[::1]:53/udp'");
+        assert_eq!(why(Transport::Udp, 53, address), "portolan why \"[::1]:53/udp\"");
         assert_eq!(why(Transport::Tcp, 80, None), "portolan why 80");
     }
 }

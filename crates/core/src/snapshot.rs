@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::owner::{Holder, Origin, Owner};
+use crate::port::PortRange;
 use crate::range::{Carrier, EphemeralRange, FirewallRule, Reservation};
 use crate::socket::{Family, Socket, Transport};
 
@@ -114,6 +115,9 @@ pub struct Host {
     /// Effective user id of the one who looked (Linux).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
+    /// Name of the user who looked (Windows), written as the owners' `user` is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// Whether the one who looked may see and change everything: root with its capabilities; elevated.
     pub privileged: bool,
     /// Whether the one who looked may bind below the unprivileged start (CAP_NET_BIND_SERVICE).
@@ -142,6 +146,45 @@ pub struct Settings {
     /// Whether the host has IPv6 at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ipv6: Option<bool>,
+    /// Windows: the registry's `Tcpip\\Parameters\\ReservedPorts`, which has no effect since Vista; empty where the
+    /// value is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reserved_ports_value: Option<Vec<PortRange>>,
+    /// Windows: the registry's `hns\\State\\EnableExcludedPortRange`: false for 0, true for anything else and where
+    /// the value is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hns_excludes_range: Option<bool>,
+    /// Windows: the range that HNS sets aside, where the registry names another than its own 50000-50059
+    /// (`ExcludedPortRangeStartPort`, `ExcludedPortRangePortCount`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hns_excluded_range: Option<PortRange>,
+    /// Windows: the registry's `Tcpip\\Parameters\\TcpTimedWaitDelay`, seconds; none where it is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_wait_s: Option<u32>,
+}
+
+/// How a component stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ComponentState {
+    /// It runs; of a feature: it is on.
+    Running,
+    /// It is installed and does not run; of a feature: it is off.
+    Stopped,
+    /// It changes at this moment, or with the next restart.
+    Changing,
+    /// It is not installed.
+    Absent,
+}
+
+/// A part of the system that gives ports out or sets them aside: a service or an optional feature.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Component {
+    /// Its name in lower case. Windows: the services `winnat`, `hns`, `iphlpsvc`, `http`, the feature `hyper-v`.
+    pub name: String,
+    /// How it stands.
+    pub state: ComponentState,
 }
 
 /// An address of this host.
@@ -177,6 +220,8 @@ pub struct Snapshot {
     pub reservations: Vec<Reservation>,
     /// Other settings.
     pub settings: Settings,
+    /// Parts of the system that set ports aside; one that was not looked at is not listed.
+    pub components: Vec<Component>,
     /// This host's addresses; empty when they were not read.
     pub addresses: Vec<LocalAddress>,
     /// What carries ports for others.
@@ -207,6 +252,11 @@ impl Snapshot {
     /// Where a socket comes from.
     pub fn origin_of(&self, socket: &Socket) -> Option<&Origin> {
         self.origins.get(socket.origin as usize)
+    }
+
+    /// How a component stands; none where nobody looked.
+    pub fn component(&self, name: &str) -> Option<ComponentState> {
+        self.components.iter().find(|component| component.name == name).map(|component| component.state)
     }
 
     /// The ephemeral range of a transport and family, where it was read.

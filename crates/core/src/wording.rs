@@ -106,7 +106,7 @@ pub fn socket(socket: &Socket, snapshot: &Snapshot) -> String {
         _ => format!(" with {}", socket.remote()),
     };
     let holder = match socket.state {
-        State::TimeWait => format!("{} left", duration(socket.timer_ms.into())),
+        State::TimeWait if socket.timer_ms > 0 => format!("{} left", duration(socket.timer_ms.into())),
         _ => format!("held by {}", holder(socket, snapshot)),
     };
     format!("{} {} {}{peer}{only}, {holder}", socket.transport, socket.state, socket.local())

@@ -3,7 +3,7 @@
 //! What the lines mean stands in `portolan_core::change`. Files are never rewritten, only appended to, and stay after
 //! an undo: they are the history of what was changed on this machine.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -48,7 +48,13 @@ impl Journal {
     }
 
     fn error(&self, doing: &str, source: io::Error) -> Error {
-        Error::new(format!("{doing} the journal in {}", self.folder.display()), source)
+        let how = match source.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                " (PORTOLAN_STATE names another folder)"
+            }
+            _ => "",
+        };
+        Error::new(format!("{doing} the journal in {}{how}", self.folder.display()), source)
     }
 
     fn path(&self, id: u64) -> PathBuf {
@@ -61,8 +67,14 @@ impl Journal {
             let mut builder = DirBuilder::new();
             builder.recursive(true);
             crate::sys::private_folder(&mut builder);
+            let is_new = !self.folder.exists();
             builder.create(&self.folder)?;
-            let file = OpenOptions::new().create(true).append(true).open(self.folder.join("lock"))?;
+            if let (true, Some(parent)) = (is_new, self.folder.parent()) {
+                crate::sys::sync_folder(parent)?;
+            }
+            let mut options = OpenOptions::new();
+            crate::sys::private_file(&mut options);
+            let file = options.create(true).append(true).open(self.folder.join("lock"))?;
             file.lock()?;
             Ok(file)
         };
@@ -79,9 +91,8 @@ impl Journal {
         let mut ids = Vec::new();
         for entry in entries {
             let name = entry.map_err(|source| self.error("read", source))?.file_name();
-            ids.extend(
-                name.to_str().and_then(|n| n.strip_suffix(".jsonl")).and_then(|n| n.parse::<u64>().ok()),
-            );
+            let number = name.to_str().and_then(|name| name.strip_suffix(".jsonl")?.parse::<u64>().ok());
+            ids.extend(number.filter(|id| self.path(*id).file_name() == Some(&name)));
         }
         ids.sort_unstable();
         Ok(ids)
@@ -89,15 +100,23 @@ impl Journal {
 
     /// Writes a new plan, synced with its folder, and gives its number. Nothing of the plan may be done before.
     pub fn begin(&self, _lock: &Lock, plan: &Plan) -> Result<u64, Error> {
-        let id = self.ids()?.last().map_or(1, |last| last + 1);
-        OpenOptions::new()
+        let full = || self.error("write", io::Error::other("its last number is taken"));
+        let id = self.ids()?.last().map_or(Some(1), |last| last.checked_add(1)).ok_or_else(full)?;
+        let mut options = OpenOptions::new();
+        crate::sys::private_file(&mut options);
+        options
             .write(true)
             .create_new(true)
             .open(self.path(id))
             .map_err(|source| self.error("write", source))?;
-        self.append(id, Event::planned(plan.clone()))?;
-        crate::sys::sync_folder(&self.folder).map_err(|source| self.error("write", source))?;
-        Ok(id)
+        let written = self.append(id, Event::planned(plan.clone())).and_then(|()| {
+            crate::sys::sync_folder(&self.folder).map_err(|source| self.error("write", source))
+        });
+        if written.is_err() {
+            // Nothing was done yet; what is left of the file would say no more than that.
+            let _ = fs::remove_file(self.path(id));
+        }
+        written.map(|()| id)
     }
 
     /// Appends an event to a plan's file and syncs it.
@@ -108,52 +127,48 @@ impl Journal {
             let mut line = serde_json::to_vec(&entry)?;
             line.push(b'\n');
             let mut file = OpenOptions::new().read(true).append(true).open(self.path(id))?;
-            self.close_torn_line(&mut file)?;
+            Self::close_torn_line(&mut file)?;
             file.write_all(&line)?;
-            file.sync_data()
+            file.sync_all()
         };
         write().map_err(|source| self.error("write", source))
     }
 
     /// A crash may have cut the last line off: what follows starts on a line of its own.
-    fn close_torn_line(&self, file: &mut File) -> io::Result<()> {
-        let length = file.metadata()?.len();
-        let (whole, _) = lines_of(file)?;
-        if whole < length { file.set_len(whole) } else { Ok(()) }
+    fn close_torn_line(file: &mut File) -> io::Result<()> {
+        let text = text_of(file)?;
+        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        if whole < text.len() { file.set_len(whole as u64) } else { Ok(()) }
     }
 
-    /// What stands of a plan.
-    pub fn record(&self, id: u64) -> Result<Found, Error> {
-        let read = || -> io::Result<Vec<Option<Entry>>> {
-            let mut file = File::open(self.path(id))?;
-            let (whole, text) = lines_of(&mut file)?;
-            let mut entries: Vec<_> = text[..whole as usize]
-                .split(|byte| *byte == b'\n')
-                .filter(|line| !line.is_empty())
-                .map(|line| serde_json::from_slice(line).ok())
-                .collect();
-            if whole < text.len() as u64 {
-                entries.push(None);
+    /// What stands of a plan; none where there is no such plan.
+    pub fn record(&self, id: u64) -> Option<Found> {
+        let path = self.path(id);
+        let read = || -> io::Result<Vec<u8>> {
+            if !fs::metadata(&path)?.is_file() {
+                return Err(io::Error::other("it is not a plain file"));
             }
-            Ok(entries)
+            text_of(&mut File::open(&path)?)
         };
-        let entries = read().map_err(|source| self.error(&format!("read plan {id} of"), source))?;
-        Ok(Found { id, record: fold(&entries) })
+        let record = match read() {
+            Ok(text) => fold(&text),
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => Err(EntryError::Unreadable(format!("cannot read {}: {error}", path.display()))),
+        };
+        Some(Found { id, record })
     }
 
     /// Every plan, the oldest first.
     pub fn records(&self) -> Result<Vec<Found>, Error> {
-        self.ids()?.into_iter().map(|id| self.record(id)).collect()
+        Ok(self.ids()?.into_iter().filter_map(|id| self.record(id)).collect())
     }
 }
 
-/// The bytes of a file, and how many of them are whole lines.
-fn lines_of(file: &mut File) -> io::Result<(u64, Vec<u8>)> {
+fn text_of(file: &mut File) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     file.take(LARGEST + 1).read_to_end(&mut text)?;
     if text.len() as u64 > LARGEST {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is larger than any journal"));
     }
-    let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-    Ok((whole as u64, text))
+    Ok(text)
 }

@@ -1,7 +1,12 @@
 //! What a program answered: exit code, output, errors.
 
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 
 /// A program's answer.
@@ -35,6 +40,38 @@ impl Answer {
             errors: text(output.stderr),
             command: shown,
         }
+    }
+
+    /// Runs a command to its end on a terminal of its own, on which this is typed. What it writes, on either stream,
+    /// stands in `output`, together with what was typed.
+    ///
+    /// # Panics
+    /// When it cannot be started, or there are no pseudo-terminals.
+    #[track_caller]
+    pub fn on_terminal(mut command: Command, typed: &str) -> Self {
+        let shown = format!("{command:?}");
+        let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("pty(7) is there");
+        grantpt(&controller).and_then(|()| unlockpt(&controller)).expect("a new terminal can be unlocked");
+        let name = ptsname(&controller, Vec::new()).expect("a terminal has a name");
+        let name = std::ffi::OsStr::from_bytes(name.as_bytes());
+        let mut options = File::options();
+        options.read(true).write(true).custom_flags(libc::O_NOCTTY);
+        let terminal = || options.open(name).expect("the terminal can be opened");
+        let child = command.stdin(terminal()).stdout(terminal()).stderr(terminal()).spawn();
+        let mut child = child.unwrap_or_else(|error| panic!("cannot run {shown}: {error}"));
+        // With our own ends closed, reading ends when the program does.
+        drop(command);
+        let mut controller = File::from(controller);
+        controller.write_all(typed.as_bytes()).expect("the terminal takes input");
+        let mut written = Vec::new();
+        let mut buffer = [0; 4096];
+        // A terminal whose programs have gone answers with EIO.
+        while let Ok(length @ 1..) = controller.read(&mut buffer) {
+            written.extend_from_slice(&buffer[..length]);
+        }
+        let code = child.wait().expect("a child can be waited for").code();
+        let output = String::from_utf8_lossy(&written).into_owned();
+        Self { command: shown, code, output, errors: String::new() }
     }
 
     /// The answer, once it is certain that the exit code is this one.

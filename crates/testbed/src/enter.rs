@@ -1,4 +1,5 @@
-//! `testbed enter`: becomes a program inside a network namespace, if asked as another user.
+//! `testbed enter`: becomes a program inside a network namespace, if asked as another user, or with other folders in
+//! the place of the machine's (in a mount namespace of its own, so that nobody else sees them there).
 //!
 //! As another user the program is started through a descriptor that root opened, since a checkout below a home
 //! directory may be out of that user's reach.
@@ -9,6 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use anyhow::{Context, bail};
+use rustix::mount::mount_bind;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// Does not return where it succeeds.
@@ -17,12 +19,29 @@ pub(crate) fn enter(arguments: &[String]) -> anyhow::Result<()> {
     let file = File::open(namespace).with_context(|| format!("cannot open {namespace}"))?;
     move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
         .with_context(|| format!("cannot enter {namespace}"))?;
+    let rest = bind(rest)?;
     let (uid, rest) = match rest {
         [option, uid, rest @ ..] if option == "--uid" => (Some(uid.parse::<u32>().context("--uid")?), rest),
         _ => (None, rest),
     };
     let [program, arguments @ ..] = rest else { bail!("enter: give a program") };
     become_program(program, arguments, uid)
+}
+
+/// Lays each `--bind SOURCE TARGET` over the machine's folders; what follows them is returned.
+fn bind(mut arguments: &[String]) -> anyhow::Result<&[String]> {
+    let mut private = false;
+    while let [option, source, target, rest @ ..] = arguments
+        && option == "--bind"
+    {
+        if !private {
+            portolan_testbed::own_mounts().context("cannot make a mount namespace")?;
+            private = true;
+        }
+        mount_bind(source, target).with_context(|| format!("cannot mount {source} on {target}"))?;
+        arguments = rest;
+    }
+    Ok(arguments)
 }
 
 /// Replaces this process by another program; as another user it has that user's group alone and no capabilities.

@@ -7,6 +7,7 @@
 
 mod answer;
 mod held;
+mod machine;
 mod measured;
 mod namespace;
 mod system;
@@ -17,9 +18,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub use answer::Answer;
 pub use held::{Held, Holding, READY};
+pub use machine::{FileSeen, Machine, Seen};
 pub use measured::{Measured, measured};
 pub use namespace::Namespace;
-pub use system::{ignore_sigterm, refuse_bind};
+pub use system::{ignore_sigterm, own_mounts, refuse_bind};
 
 /// Descriptors beside those of the sockets: standard streams, pipes to workers, listeners.
 const SPARE_DESCRIPTORS: u64 = 256;

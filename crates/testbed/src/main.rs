@@ -24,8 +24,8 @@ testbed hold [--uid N] [--name NAME] [--ignore-sigterm] WORD ADDR:PORT [OPTION]�
 
     each word     --count N, --reuseaddr, --reuseport, --v6only, --dual, --freebind
 
-testbed enter NETNS-FILE [--uid N] PROGRAM [ARGUMENT]…
-    runs a program inside a network namespace
+testbed enter NETNS-FILE [--bind FOLDER FOLDER]… [--uid N] PROGRAM [ARGUMENT]…
+    runs a program inside a network namespace; for it alone the first folder of a pair lies over the second
 
 testbed refuse-bind PROGRAM [ARGUMENT]…
     runs a program whose every bind is refused with EPERM, as by a security policy";

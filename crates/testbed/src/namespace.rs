@@ -1,8 +1,9 @@
 //! Network namespaces: made by a test, named `plt-PID-N` below /run/netns, and gone with their processes at its end.
 //!
 //! Source: ip-netns(8), setns(2), network_namespaces(7). iproute2 makes, links and removes them; entering one is a
-//! system call, since a thread can do it for itself alone. Left out: mount and pid namespaces, which ports do not need.
+//! system call, since a thread can do it for itself alone. Left out: pid namespaces, which ports do not need.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -76,16 +77,19 @@ impl Namespace {
 
     /// A command that will run inside, as root. The process keeps one pid: it is the program itself at the end.
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
-        let mut command = Command::new(crate::program("testbed"));
-        command.arg("enter").arg(self.path()).arg(program.as_ref());
-        command
+        self.entering(&[], program)
     }
 
     /// A command that will run inside as another user, without groups and capabilities. The program may lie where
     /// that user could not reach it.
     pub fn command_as(&self, uid: u32, program: impl AsRef<Path>) -> Command {
+        self.entering(&["--uid".into(), uid.to_string().into()], program)
+    }
+
+    /// A command that enters with these options of `testbed enter`.
+    pub(crate) fn entering(&self, options: &[OsString], program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(crate::program("testbed"));
-        command.arg("enter").arg(self.path()).args(["--uid", &uid.to_string()]).arg(program.as_ref());
+        command.arg("enter").arg(self.path()).args(options).arg(program.as_ref());
         command
     }
 

@@ -1,11 +1,15 @@
 //! The system calls that no safe crate offers: wait4(2), which alone tells what one child used, ignoring a signal
-//! with signal(2), and a seccomp(2) filter that refuses one call. All of this crate's `unsafe` stands here.
+//! with signal(2), a seccomp(2) filter that refuses one call, and a mount namespace by unshare(2). All of this crate's
+//! `unsafe` stands here.
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
+
+use rustix::mount::{MountPropagationFlags, mount_change};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 /// Makes this process, and those it starts, ignore SIGTERM.
 pub fn ignore_sigterm() {
@@ -33,6 +37,14 @@ pub fn refuse_bind() -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Gives this process, and the program it becomes, a mount namespace of its own, whose mounts nobody else sees.
+pub fn own_mounts() -> io::Result<()> {
+    // SAFETY: no descriptors are unshared, and nothing in this program relies on sharing mounts with another thread.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS)? };
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    Ok(())
 }
 
 /// What a child used.

@@ -4,8 +4,9 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use portolan_core::change::{FileValue, RangeNow, plan_range};
 use portolan_core::port::{PortRange, PortSet};
-use portolan_core::socket::{Family, State, Transport};
-use portolan_host::{Look, OwnerSearch, SocketFilter, sys};
+use portolan_core::snapshot::Gap;
+use portolan_core::socket::{Family, Socket, State, Transport};
+use portolan_host::{Look, OwnerSearch, Sections, SocketFilter, sys};
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 
@@ -83,7 +84,7 @@ struct Shown {
     /// One for each transport and family.
     ranges: Vec<ShownRange>,
     /// What could not be seen.
-    gaps: Vec<portolan_core::snapshot::Gap>,
+    gaps: Vec<Gap>,
 }
 
 /// One range, now and after a restart.
@@ -160,7 +161,8 @@ fn show(session: &Session) -> Result<Output> {
         (Some(value), Some(file)) => {
             format!("{} (set by {file})", value.split_whitespace().collect::<Vec<_>>().join("-"))
         }
-        _ => "the system's default, since no file sets it".into(),
+        _ if now.gaps.is_empty() => "the system's default, since no file sets it".into(),
+        _ => "not known: see what was not seen".into(),
     };
     let blocks = vec![
         Block::entry(
@@ -184,7 +186,7 @@ fn show(session: &Session) -> Result<Output> {
         ]
     };
     let table = Table::of_rows(columns, ranges.iter().map(row).collect());
-    Ok(Output::Report(Report::new(Shown { ranges, gaps: Vec::new() }, blocks, table, Vec::new())))
+    Ok(Output::Report(Report::new(Shown { ranges, gaps: now.gaps.clone() }, blocks, table, now.gaps)))
 }
 
 /// What holds after a restart, and the file that says so.
@@ -209,7 +211,7 @@ fn change(
     Ok(Output::Report(changing::change(session, consent, &plan)?))
 }
 
-/// Who listens in the range that is wanted.
+/// Who listens in the range that is wanted, on a port that nobody reserved.
 fn listeners(session: &Session, wanted: Option<PortRange>) -> Result<Vec<(u16, String)>> {
     let Some(range) = wanted else { return Ok(Vec::new()) };
     let seen = session.see(Look {
@@ -220,13 +222,18 @@ fn listeners(session: &Session, wanted: Option<PortRange>) -> Result<Vec<(u16, S
             ..SocketFilter::default()
         }),
         owners: OwnerSearch::All,
+        sections: Sections { settings: true, ..Sections::default() },
         ..Look::default()
     })?;
     let who = |socket| {
         let names: Vec<&str> = seen.owners_of(socket).iter().map(|owner| owner.name.as_str()).collect();
         if names.is_empty() { "owner not visible".to_owned() } else { names.join(", ") }
     };
-    let mut listeners: Vec<_> = seen.sockets.iter().map(|socket| (socket.local_port, who(socket))).collect();
+    let is_reserved = |socket: &&Socket| {
+        seen.reservations_of(socket.transport, socket.family, socket.local_port).next().is_some()
+    };
+    let unreserved = seen.sockets.iter().filter(|socket| !is_reserved(socket));
+    let mut listeners: Vec<_> = unreserved.map(|socket| (socket.local_port, who(socket))).collect();
     listeners.sort();
     listeners.dedup();
     Ok(listeners)

@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use portolan_core::change::{self, Action, ReservedNow, Standing, plan_reserve, plan_unreserve};
+use portolan_core::change::{self, Action, Place, ReservedNow, StepState, plan_reserve, plan_unreserve};
 use portolan_core::port::{PortRange, PortSet};
-use portolan_core::snapshot::Snapshot;
+use portolan_core::snapshot::{Gap, GapReason, Snapshot};
 use portolan_host::{Look, OwnerSearch, Sections, SocketFilter, sys};
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
@@ -79,7 +79,7 @@ fn note(text: &str) -> Result<String, String> {
 struct Listed {
     reservations: Vec<ListedRange>,
     /// What could not be seen.
-    gaps: Vec<portolan_core::snapshot::Gap>,
+    gaps: Vec<Gap>,
 }
 
 /// One reserved range.
@@ -104,7 +104,7 @@ struct ListedRange {
 struct Suggested {
     suggestions: Vec<SuggestedPort>,
     /// What could not be seen.
-    gaps: Vec<portolan_core::snapshot::Gap>,
+    gaps: Vec<Gap>,
 }
 
 /// A port that ought to be reserved.
@@ -140,7 +140,7 @@ impl Command for Reserve {
                 let title = format!("reserve add {}", change::list(&add.ports));
                 let wanted = add.ports.iter().copied().collect();
                 let said = (title.as_str(), add.why.as_deref(), place);
-                let plan = plan_reserve(&now, &wanted, add.stores.into(), said);
+                let plan = plan_reserve(&now, &wanted, add.stores.into(), said).map_err(Refused)?;
                 Ok(Output::Report(changing::change(session, &add.consent, &plan)?))
             }
             Some(What::Remove(remove)) => {
@@ -197,10 +197,12 @@ fn suggest(session: &Session) -> Result<Output> {
 fn list(session: &Session) -> Result<Output> {
     let now = sys::reserved_now(session.namespace())?;
     let snapshot = seen(session)?;
-    let made = made_here(session)?;
+    let mut gaps = snapshot.gaps.clone();
+    gaps.extend(now.gaps.iter().cloned());
+    let made = made_here(session, &mut gaps)?;
     let mut all = now.runtime.clone();
     all.unite(&now.own);
-    now.others.iter().for_each(|(_, ports)| all.unite(ports));
+    now.others.iter().chain(&now.later).for_each(|(_, ports)| all.unite(ports));
     let reservations: Vec<ListedRange> =
         pieces(&all, &now, &made).into_iter().map(|range| listed(range, &now, &made, &snapshot)).collect();
     let columns = ["ports", "now", "after a restart", "by", "why", "listeners"];
@@ -218,7 +220,6 @@ fn list(session: &Session) -> Result<Output> {
         ]
     };
     let rows: Vec<[String; 6]> = reservations.iter().map(row).collect();
-    let gaps = snapshot.gaps.clone();
     let blocks = if rows.is_empty() {
         vec![Block::Line("nothing is reserved".into())]
     } else {
@@ -235,33 +236,66 @@ struct Made {
     why: Option<String>,
 }
 
-/// What the journal says of reservations that were not taken back, the newest first.
-fn made_here(session: &Session) -> Result<Vec<Made>> {
-    let Ok(journal) = session.journal() else { return Ok(Vec::new()) };
-    let mut made = Vec::new();
-    for found in journal.records()?.into_iter().rev() {
-        let Ok(record) = found.record else { continue };
-        if !matches!(record.standing(), Standing::Applied | Standing::Partly | Standing::PartlyUndone) {
-            continue;
-        }
-        let ports = record.plan.steps.iter().filter_map(|step| match &step.action {
-            Action::Reserve { ports, .. } => Some(ports.iter().copied()),
-            _ => None,
-        });
-        let ports: PortSet = ports.flatten().collect();
-        if !ports.is_empty() {
-            made.push(Made { ports, by: format!("portolan, plan {}", found.id), why: record.plan.note });
+/// What the journals say of reservations that were not taken back, the newest first. A journal that cannot be read is a
+/// gap: then who made a reservation is not known, and not nobody.
+fn made_here(session: &Session, gaps: &mut Vec<Gap>) -> Result<Vec<Made>> {
+    let here = sys::place(session.namespace())?;
+    let mut made: Vec<Made> = Vec::new();
+    for journal in session.journals() {
+        let records = match journal.records() {
+            Ok(records) => records,
+            Err(error) => {
+                let denied = error.source.kind() == std::io::ErrorKind::PermissionDenied;
+                let reason = if denied { GapReason::Denied } else { GapReason::Malformed };
+                gaps.push(Gap::new("who reserved", reason, error.to_string()).with_remedy("run as root"));
+                continue;
+            }
+        };
+        for found in records {
+            match found.record {
+                Ok(record) => note_made(&mut made, found.id, &record, &here),
+                Err(error) => gaps.push(Gap::new(
+                    "who reserved",
+                    GapReason::Malformed,
+                    format!("plan {} of the journal: {error}", found.id),
+                )),
+            }
         }
     }
+    made.reverse();
     Ok(made)
+}
+
+/// Notes what a plan reserved, or stopped reserving. The kernel's list counts for this boot and namespace alone.
+fn note_made(made: &mut Vec<Made>, id: u64, record: &change::Record, here: &Place) {
+    let place = &record.plan.place;
+    let is_here = (&place.boot, place.namespace) == (&here.boot, here.namespace);
+    let mut ports = PortSet::new();
+    for state in &record.steps {
+        let (StepState::Begun(begun) | StepState::Done(begun)) = state else { continue };
+        match &begun.action {
+            action if action.is_of_namespace() && !is_here => {}
+            Action::Reserve { ports: more, .. } => more.iter().for_each(|range| ports.insert_range(*range)),
+            Action::Unreserve { ports: less, .. } => {
+                for range in less {
+                    made.iter_mut().for_each(|made| made.ports.remove_range(*range));
+                }
+            }
+            _ => {}
+        }
+    }
+    if !ports.is_empty() {
+        made.push(Made { ports, by: format!("portolan, plan {id}"), why: record.plan.note.clone() });
+    }
 }
 
 /// The reserved ports in ranges that are of one make throughout.
 fn pieces(all: &PortSet, now: &ReservedNow, made: &[Made]) -> Vec<PortRange> {
     let make = |port: u16| {
-        let others = now.others.as_ref().is_some_and(|(_, ports)| ports.contains(port));
+        let says =
+            |file: &Option<(String, PortSet)>| file.as_ref().is_some_and(|(_, ports)| ports.contains(port));
         let plan = made.iter().position(|made| made.ports.contains(port));
-        (now.runtime.contains(port), now.own.contains(port), others, plan)
+        (now.runtime.contains(port), now.own.contains(port), says(&now.others), says(&now.later), plan)
     };
     let mut pieces: Vec<PortRange> = Vec::new();
     for port in all.iter() {
@@ -279,14 +313,14 @@ fn pieces(all: &PortSet, now: &ReservedNow, made: &[Made]) -> Vec<PortRange> {
 
 fn listed(ports: PortRange, now: &ReservedNow, made: &[Made], snapshot: &Snapshot) -> ListedRange {
     let first = ports.first();
-    let others = now.others.as_ref().filter(|(_, set)| set.contains(first)).map(|(path, _)| path.clone());
-    let made = made.iter().find(|made| made.ports.contains(first));
+    let named = now.later.iter().chain(&now.others).find(|(_, set)| set.contains(first));
     let own = now.own.contains(first).then(|| now.path.clone());
+    let made = made.iter().find(|made| made.ports.contains(first));
     ListedRange {
         ports,
         runtime: now.runtime.contains(first),
-        files: own.into_iter().chain(others.clone()).collect(),
-        by: made.map(|made| made.by.clone()).or(others),
+        files: now.after_restart(first),
+        by: made.map(|made| made.by.clone()).or(named.map(|(path, _)| path.clone())).or(own),
         why: made.and_then(|made| made.why.clone()),
         listeners: change::covered(snapshot, ports),
     }

@@ -2,15 +2,15 @@
 
 use anyhow::Result;
 use clap::Args;
-use portolan_core::change::{Place, Plan, Record, Standing, Step};
-use portolan_host::apply::undo;
+use portolan_core::change::{Action, Place, Plan, Record, Standing, Step};
+use portolan_host::apply::{permitted, undo};
 use portolan_host::journal::{Found, Journal};
 use portolan_host::sys;
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 
 use crate::cells::{Column, Table};
-use crate::changing::{Changed, Consent, ask};
+use crate::changing::{Changed, Consent, ask, nothing_changed};
 use crate::command::{Command, Output};
 use crate::exit::{Misuse, Refused};
 use crate::report::{Block, Line, Report};
@@ -132,71 +132,102 @@ fn listed(found: &Found) -> ListedPlan {
     }
 }
 
-/// Whether an undo without a number would take this one.
+/// Whether an undo without a number would take this one: something of it stands that can be taken back here.
 fn is_open(record: &Record, here: &Place) -> bool {
-    let stands = matches!(record.standing(), Standing::Applied | Standing::Partly | Standing::PartlyUndone);
-    // A unit, a container or a file is of no namespace; a plan with a setting of another one is not meant here.
+    let place = &record.plan.place;
+    // A unit, a container or a file is of no namespace; a plan with a setting of another one is not meant here. What
+    // an earlier boot set is gone, in whatever namespace.
     let elsewhere = record.plan.steps.iter().any(|step| step.action.is_of_namespace())
-        && (&record.plan.place.boot, record.plan.place.namespace) != (&here.boot, here.namespace)
-        && record.plan.place.boot == here.boot;
-    stands && !elsewhere && !record.to_undo().is_empty()
+        && place.namespace != here.namespace
+        && place.boot == here.boot;
+    !elsewhere && record.to_undo().into_iter().any(|step| record.inverse(step).is_some())
 }
 
 impl Undo {
     fn take_back(&self, session: &Session, journal: &Journal) -> Result<Output> {
         let here = sys::place(session.namespace())?;
-        let (id, record) = self.chosen(journal, &here)?;
+        let mut notes = Vec::new();
+        let chosen = match self.id {
+            Some(id) => Some((id, numbered(journal, id)?)),
+            None => newest(journal, &here, &mut notes)?,
+        };
+        let Some((id, record)) = chosen else {
+            let heading = Line::new().strong("undo").plain("   nothing to take back here");
+            return Ok(Output::Report(nothing(heading, notes)));
+        };
         let title = format!("undo {id} ({})", record.plan.title);
-        let mut changed = to_take_back(&record);
-        changed.dry_run = self.consent.dry_run;
         if record.to_undo().is_empty() {
-            changed.done = true;
             let heading = Line::new().strong(title).plain("   nothing to do: nothing of it stands");
-            return Ok(Output::Report(changed.report(heading)));
+            return Ok(Output::Report(nothing(heading, notes)));
         }
-        let mut end = "   a dry run: nothing was changed";
-        if !self.consent.dry_run {
-            if !self.consent.yes {
-                ask(&title, &changed)?;
-            }
-            let lock = journal.lock().map_err(|error| Refused(error.to_string()))?;
-            // Somebody may have taken it back while the question stood.
-            let record = journal.record(id)?.record.map_err(|error| Refused(error.to_string()))?;
-            let mut tell = |told: &_| changed.take_back(&record, told);
-            let done = undo((journal, &lock), session.namespace(), &here, (id, &record), &mut tell);
-            let done = done.map_err(|error| Refused(error.to_string()))?;
-            changed.done = done;
-            end = if done { "   taken back" } else { "   not taken back" };
+        let mut changed = Changed { notes: notes.clone(), ..to_take_back(&record) };
+        if self.consent.dry_run {
+            changed.dry_run = true;
+            return Ok(Output::Report(
+                changed.report(Line::new().strong(title).plain("   a dry run: nothing was changed")),
+            ));
         }
+        let actions: Vec<Action> = record
+            .to_undo()
+            .into_iter()
+            .filter(|step| !record.is_gone(*step, &here) && record.plan.place.namespace == here.namespace)
+            .filter_map(|step| record.inverse(step))
+            .collect();
+        permitted(session.namespace(), &actions).map_err(nothing_changed)?;
+        if !self.consent.yes {
+            ask(&title, &changed)?;
+        }
+        let lock = journal.lock().map_err(nothing_changed)?;
+        // Somebody may have taken it back while the question stood.
+        let record = numbered(journal, id)?;
+        changed = Changed { notes, ..to_take_back(&record) };
+        let mut tell = |told: &_| changed.take_back(&record, told);
+        changed.done = undo((journal, &lock), session.namespace(), &here, (id, &record), &mut tell);
+        let end = if changed.done { "   taken back" } else { "   not taken back" };
         Ok(Output::Report(changed.report(Line::new().strong(title).plain(end))))
     }
+}
 
-    fn chosen(&self, journal: &Journal, here: &Place) -> Result<(u64, Record)> {
-        let found = match self.id {
-            Some(id) => journal.records()?.into_iter().find(|found| found.id == id).ok_or_else(|| {
-                Misuse(format!(
-                    "there is no plan {id} in {}; see portolan undo --list",
-                    journal.folder().display()
-                ))
-            })?,
-            None => {
-                let open = |found: &Found| found.record.as_ref().is_ok_and(|record| is_open(record, here));
-                journal.records()?.into_iter().rev().find(open).ok_or_else(|| {
-                    Refused("there is nothing to take back here; see portolan undo --list".to_owned())
-                })?
-            }
-        };
-        let record = found.record.map_err(|error| Refused(format!("plan {}: {error}", found.id)))?;
-        Ok((found.id, record))
+/// A report that there is nothing to do.
+fn nothing(heading: Line, notes: Vec<String>) -> Report {
+    Changed { done: true, notes, ..Changed::planned(&Plan::default()) }.report(heading)
+}
+
+/// The plan of that number, if it can be taken back.
+fn numbered(journal: &Journal, id: u64) -> Result<Record> {
+    let folder = journal.folder().display();
+    let found = journal
+        .record(id)
+        .ok_or_else(|| Misuse(format!("there is no plan {id} in {folder}; see portolan undo --list")))?;
+    let record = found.record.map_err(|error| Refused(format!("plan {id}: {error}")))?;
+    let steps = record.to_undo();
+    if !steps.is_empty() && steps.iter().all(|step| record.inverse(*step).is_none()) {
+        let title = &record.plan.title;
+        return Err(
+            Refused(format!("plan {id} ({title}) cannot be taken back: nothing brings it back")).into()
+        );
     }
+    Ok(record)
+}
+
+/// The newest plan of this namespace that stands; the notes tell which could not be read on the way to it.
+fn newest(journal: &Journal, here: &Place, notes: &mut Vec<String>) -> Result<Option<(u64, Record)>> {
+    for Found { id, record } in journal.records().map_err(nothing_changed)?.into_iter().rev() {
+        match record {
+            Ok(record) if is_open(&record, here) => return Ok(Some((id, record))),
+            Ok(_) => {}
+            Err(error) => notes.push(format!("plan {id} was passed over: {error}")),
+        }
+    }
+    Ok(None)
 }
 
 /// The inverses that an undo plays, in its order.
 fn to_take_back(record: &Record) -> Changed {
-    let back = |index| {
-        let step: &Step = &record.plan.steps[index];
+    let back = |index: usize| {
         // A step that cannot be taken back stays as it is, and the report says so.
-        step.inverse.clone().map_or_else(|| step.clone(), Step::new)
+        let step: &Step = &record.plan.steps[index];
+        record.inverse(index).map_or_else(|| step.clone(), Step::new)
     };
     let steps = record.to_undo().into_iter().map(back).collect();
     Changed::planned(&Plan { steps, warnings: Vec::new(), ..record.plan.clone() })

@@ -1,15 +1,30 @@
 //! The journal of changes: one entry a line, JSON, appended and synced; folded here into what stands.
 //!
-//! One file a plan. The first line is the plan itself, so that a crash at any later moment finds every inverse. A last
-//! line without its end is a write that a crash cut off, and counts as not written.
+//! One file a plan. The first line is the plan itself, and each step writes down what it found before it changes
+//! anything, so that a crash at any later moment finds every inverse. A last line without its end is a write that a crash
+//! cut off, and counts as not written; any other line that is no entry is an error.
 
 use serde::{Deserialize, Serialize};
 
-use super::Plan;
+use super::{Action, FileBefore, Place, Plan};
 use crate::port::PortRange;
 
 /// Version of the journal's lines; a newer one is refused.
 const VERSION: u32 = 1;
+
+/// What a step found when it began: enough to bring back exactly that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    /// The step's action, less what was so already: that is somebody else's and not taken back.
+    pub action: Action,
+    /// Every reserved port of the kernel, where the list is being rewritten. A list of over 4 KiB takes the kernel
+    /// several writes: a crash between them would lose what others reserved, were it not here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rewriting: Vec<PortRange>,
+    /// The file, where a step changes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileBefore>,
+}
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,10 +41,8 @@ pub enum Event {
     Started {
         /// Its index.
         step: usize,
-        /// Every reserved port of the kernel before a step that rewrites that list. A list of over 4 KiB takes the
-        /// kernel several writes: a crash between them would lose what others reserved, were it not here.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        before: Vec<PortRange>,
+        /// What it found.
+        begun: Begun,
     },
     /// A step was done, or was so already.
     Done {
@@ -38,12 +51,19 @@ pub enum Event {
         /// False when there was nothing to do: then there is nothing to take back.
         changed: bool,
     },
-    /// A step failed and nothing of it stands.
+    /// A step failed. Where it had started, something of it may stand.
     Failed {
         /// Its index.
         step: usize,
         /// The system's answer.
         error: String,
+    },
+    /// The kernel's list of reserved ports is about to be rewritten to take a step back.
+    UndoStarted {
+        /// The step's index.
+        step: usize,
+        /// As in [`Begun`].
+        rewriting: Vec<PortRange>,
     },
     /// A step was taken back, or needed no taking back; why.
     Undone {
@@ -79,17 +99,15 @@ pub struct Entry {
 /// How far a step came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum StepState {
-    /// Not begun: nothing to take back.
+    /// Not begun, or refused before anything was touched: nothing to take back.
     #[default]
     Waiting,
-    /// Begun; whether it was done is not known: look. With the reserved ports that were there before.
-    Started(Vec<PortRange>),
+    /// Begun, forwards or backwards; whether it came to its end is not known: look.
+    Begun(Begun),
     /// Done.
-    Done,
+    Done(Begun),
     /// Was so already: nothing to take back.
     Unneeded,
-    /// Failed: nothing of it stands, as far as the system said; look all the same.
-    Failed(String),
     /// Taken back, or needed none.
     Undone(String),
 }
@@ -120,35 +138,40 @@ pub struct Record {
     pub uid: Option<u32>,
     /// How far each step came.
     pub steps: Vec<StepState>,
-    /// Whether an undo came to its end.
-    pub undo_finished: bool,
 }
 
 impl Record {
     /// How the plan stands.
     pub fn standing(&self) -> Standing {
         let count = |wanted: fn(&StepState) -> bool| self.steps.iter().filter(|s| wanted(s)).count();
-        let open = count(|s| matches!(s, StepState::Started(_) | StepState::Done));
-        let undone = count(|s| matches!(s, StepState::Undone(_)));
-        let unneeded = count(|s| matches!(s, StepState::Unneeded));
-        if self.undo_finished {
-            Standing::Undone
-        } else if undone > 0 {
-            Standing::PartlyUndone
-        } else if open == 0 && unneeded < self.steps.len() {
-            Standing::Nothing
-        } else if count(|s| matches!(s, StepState::Done)) + unneeded == self.steps.len() {
-            Standing::Applied
-        } else {
-            Standing::Partly
+        let open = self.to_undo().len();
+        let done = count(|s| matches!(s, StepState::Done(_) | StepState::Unneeded));
+        match (count(|s| matches!(s, StepState::Undone(_))), open) {
+            (1.., 0) => Standing::Undone,
+            (1.., _) => Standing::PartlyUndone,
+            _ if done == self.steps.len() => Standing::Applied,
+            (_, 0) => Standing::Nothing,
+            _ => Standing::Partly,
         }
     }
 
     /// The steps that an undo has to look at, last first.
     pub fn to_undo(&self) -> Vec<usize> {
-        let stands =
-            |s: &StepState| matches!(s, StepState::Started(_) | StepState::Done | StepState::Failed(_));
+        let stands = |s: &StepState| matches!(s, StepState::Begun(_) | StepState::Done(_));
         (0..self.steps.len()).rev().filter(|i| stands(&self.steps[*i])).collect()
+    }
+
+    /// Whether a step ended with the boot it was done in.
+    pub fn is_gone(&self, step: usize, here: &Place) -> bool {
+        self.plan.steps[step].action.is_runtime() && self.plan.place.boot != here.boot
+    }
+
+    /// What takes a step back: the inverse of what was done of it, none for what cannot be taken back.
+    pub fn inverse(&self, step: usize) -> Option<Action> {
+        match &self.steps[step] {
+            StepState::Begun(begun) | StepState::Done(begun) => begun.action.inverse(),
+            _ => None,
+        }
     }
 }
 
@@ -157,10 +180,12 @@ impl Record {
 pub enum EntryError {
     /// It holds no whole line: a crash cut off the plan itself, before any step.
     Empty,
-    /// A line that is not the last one is not an entry; its number, from 1.
+    /// A line is not an entry; its number, from 1.
     Malformed(usize),
     /// Written by a newer version.
     Newer(u32),
+    /// The system did not let it be read; its answer.
+    Unreadable(String),
 }
 
 impl std::fmt::Display for EntryError {
@@ -171,83 +196,105 @@ impl std::fmt::Display for EntryError {
             Self::Newer(version) => {
                 write!(f, "version {version} of the journal, this program reads {VERSION}: update portolan")
             }
+            Self::Unreadable(why) => f.write_str(why),
         }
     }
 }
 
 impl std::error::Error for EntryError {}
 
-/// Folds entries, in the order of their lines, into how things stand. `Ok(None)` of an entry stands for a line that is
-/// no entry; only the last line may be one.
-pub fn fold(entries: &[Option<Entry>]) -> Result<Record, EntryError> {
-    let cut_off = entries.len().saturating_sub(1);
-    let mut record = None;
-    for (index, entry) in entries.iter().enumerate() {
-        let Some(entry) = entry else {
-            if index == cut_off { break } else { return Err(EntryError::Malformed(index + 1)) }
-        };
-        match (&entry.event, &mut record) {
-            (Event::Planned { version, .. }, _) if *version > VERSION => {
-                return Err(EntryError::Newer(*version));
-            }
-            (Event::Planned { plan, .. }, None) => {
-                let steps = vec![StepState::Waiting; plan.steps.len()];
-                let plan = plan.clone();
-                record =
-                    Some(Record { plan, at_ms: entry.at_ms, uid: entry.uid, steps, undo_finished: false });
-            }
-            (_, None) | (Event::Planned { .. }, Some(_)) => return Err(EntryError::Malformed(index + 1)),
-            (event, Some(record)) => apply(event, record).ok_or(EntryError::Malformed(index + 1))?,
-        }
+/// Folds a plan's file into how things stand.
+pub fn fold(text: &[u8]) -> Result<Record, EntryError> {
+    let end = text.iter().rposition(|byte| *byte == b'\n').ok_or(EntryError::Empty)?;
+    let mut lines = (1..).zip(text[..end].split(|byte| *byte == b'\n'));
+    let first = lines.next().map(|(_, line)| entry(line, 1)).ok_or(EntryError::Empty)??;
+    let Event::Planned { plan, .. } = first.event else { return Err(EntryError::Malformed(1)) };
+    let steps = vec![StepState::Waiting; plan.steps.len()];
+    let mut record = Record { plan, at_ms: first.at_ms, uid: first.uid, steps };
+    for (number, line) in lines {
+        take(entry(line, number)?.event, &mut record).ok_or(EntryError::Malformed(number))?;
     }
-    record.ok_or(EntryError::Empty)
+    Ok(record)
 }
 
-fn apply(event: &Event, record: &mut Record) -> Option<()> {
-    let (step, state) = match event {
-        Event::Planned { .. } => return None,
-        Event::UndoFinished => {
-            record.undo_finished = true;
-            return Some(());
-        }
-        Event::Started { step, before } => (step, StepState::Started(before.clone())),
-        Event::Done { step, changed: true } => (step, StepState::Done),
-        Event::Done { step, changed: false } => (step, StepState::Unneeded),
-        Event::Failed { step, error } => (step, StepState::Failed(error.clone())),
-        Event::Undone { step, how } => (step, StepState::Undone(how.clone())),
+/// A newer version may write what cannot be read here, all but its version.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+fn entry(line: &[u8], number: usize) -> Result<Entry, EntryError> {
+    if let Ok(Versioned { version }) = serde_json::from_slice(line)
+        && version > VERSION
+    {
+        return Err(EntryError::Newer(version));
+    }
+    serde_json::from_slice(line).map_err(|_| EntryError::Malformed(number))
+}
+
+/// Takes an event in; nothing where it does not follow from what came before.
+fn take(event: Event, record: &mut Record) -> Option<()> {
+    let (Event::Started { step, .. }
+    | Event::Done { step, .. }
+    | Event::Failed { step, .. }
+    | Event::UndoStarted { step, .. }
+    | Event::Undone { step, .. }) = event
+    else {
+        return matches!(event, Event::UndoFinished).then_some(());
     };
-    *record.steps.get_mut(*step)? = state;
+    let state = record.steps.get_mut(step)?;
+    let next = match (event, std::mem::take(state)) {
+        (Event::Started { begun, .. }, _) => StepState::Begun(begun),
+        (Event::Done { changed: false, .. }, _) => StepState::Unneeded,
+        (Event::Done { .. }, StepState::Begun(begun)) => {
+            StepState::Done(Begun { rewriting: Vec::new(), ..begun })
+        }
+        // A step that had begun stays so: part of it may stand.
+        (Event::Failed { .. }, state) => state,
+        (Event::UndoStarted { rewriting, .. }, StepState::Begun(begun) | StepState::Done(begun)) => {
+            StepState::Begun(Begun { rewriting, ..begun })
+        }
+        (Event::Undone { how, .. }, _) => StepState::Undone(how),
+        _ => return None,
+    };
+    *state = next;
     Some(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::{Action, Place, Step};
+    use crate::change::{Step, Store};
 
     fn plan() -> Plan {
         let stop = |unit: &str| Step::new(Action::StopUnit { unit: unit.into() });
-        Plan {
-            title: "free 80".into(),
-            note: None,
-            place: Place::default(),
-            steps: vec![stop("a.socket"), stop("a.service")],
-            warnings: Vec::new(),
-        }
+        let steps = vec![stop("a.socket"), stop("a.service")];
+        Plan { title: "free 80".into(), note: None, place: Place::default(), steps, warnings: Vec::new() }
     }
 
-    fn entries(events: &[Event]) -> Vec<Option<Entry>> {
-        events.iter().map(|event| Some(Entry { at_ms: 1, uid: Some(0), event: event.clone() })).collect()
+    fn started(step: usize) -> Event {
+        let action = plan().steps[step].action.clone();
+        Event::Started { step, begun: Begun { action, rewriting: Vec::new(), file: None } }
+    }
+
+    fn text(events: &[Event]) -> Vec<u8> {
+        let line = |event: &Event| {
+            serde_json::to_string(&Entry { at_ms: 1, uid: Some(0), event: event.clone() }).unwrap() + "\n"
+        };
+        events.iter().map(line).collect::<String>().into_bytes()
     }
 
     #[test]
     fn a_crash_after_any_line_leaves_a_journal_that_tells_what_to_undo() {
         let events = [
             Event::planned(plan()),
-            Event::Started { step: 0, before: Vec::new() },
+            started(0),
             Event::Done { step: 0, changed: true },
-            Event::Started { step: 1, before: Vec::new() },
+            started(1),
             Event::Done { step: 1, changed: true },
+            Event::Undone { step: 1, how: "taken back".into() },
+            Event::Undone { step: 0, how: "already back".into() },
+            Event::UndoFinished,
         ];
         let wanted = [
             (Standing::Nothing, vec![]),
@@ -255,29 +302,69 @@ mod tests {
             (Standing::Partly, vec![0]),
             (Standing::Partly, vec![1, 0]),
             (Standing::Applied, vec![1, 0]),
+            (Standing::PartlyUndone, vec![0]),
+            (Standing::Undone, vec![]),
+            (Standing::Undone, vec![]),
         ];
         for (length, (standing, to_undo)) in wanted.into_iter().enumerate() {
-            let record = fold(&entries(&events[..=length])).unwrap();
-            assert_eq!(
-                (record.standing(), record.to_undo()),
-                (standing, to_undo),
-                "after {} lines",
-                length + 1
-            );
+            let record = fold(&text(&events[..=length])).unwrap();
+            let after = length + 1;
+            assert_eq!((record.standing(), record.to_undo()), (standing, to_undo), "after {after} lines");
         }
     }
 
     #[test]
+    fn a_step_that_failed_is_looked_at_only_where_it_had_begun() {
+        let failed = |step| Event::Failed { step, error: "no".into() };
+        let record = fold(&text(&[Event::planned(plan()), failed(0)])).unwrap();
+        assert_eq!((record.standing(), record.to_undo()), (Standing::Nothing, vec![]));
+        let record = fold(&text(&[Event::planned(plan()), started(0), failed(0)])).unwrap();
+        assert_eq!((record.standing(), record.to_undo()), (Standing::Partly, vec![0]));
+    }
+
+    #[test]
+    fn a_rewrite_that_an_undo_began_keeps_the_list_until_it_has_ended() {
+        let ports: Vec<PortRange> = vec!["1-9".parse().unwrap(), "5432".parse().unwrap()];
+        let action = Action::Reserve { store: Store::Runtime, ports: ports.clone(), kept: Vec::new() };
+        let plan = Plan { steps: vec![Step::new(action.clone())], ..plan() };
+        let begun = Begun { action, rewriting: Vec::new(), file: None };
+        let mut events = vec![
+            Event::planned(plan),
+            Event::Started { step: 0, begun: begun.clone() },
+            Event::Done { step: 0, changed: true },
+            Event::UndoStarted { step: 0, rewriting: ports.clone() },
+        ];
+        let record = fold(&text(&events)).unwrap();
+        assert_eq!(record.steps, [StepState::Begun(Begun { rewriting: ports, ..begun })]);
+        events.push(Event::Undone { step: 0, how: "taken back".into() });
+        assert_eq!(fold(&text(&events)).unwrap().standing(), Standing::Undone);
+    }
+
+    #[test]
     fn a_last_line_cut_off_counts_as_not_written_and_any_other_is_an_error() {
-        let mut lines = entries(&[Event::planned(plan()), Event::Started { step: 0, before: Vec::new() }]);
-        lines.push(None);
-        assert_eq!(fold(&lines).unwrap().to_undo(), [0]);
-        lines.extend(entries(&[Event::Started { step: 1, before: Vec::new() }]));
-        assert_eq!(fold(&lines), Err(EntryError::Malformed(3)));
-        assert_eq!(fold(&[None]), Err(EntryError::Empty));
+        let whole = text(&[Event::planned(plan()), started(0)]);
+        let first = text(&[Event::planned(plan())]).len();
+        for length in 0..whole.len() {
+            match fold(&whole[..length]) {
+                Ok(record) => assert!(length >= first && record.to_undo().is_empty(), "{length}"),
+                Err(error) => assert!(length < first && error == EntryError::Empty, "{length}"),
+            }
+        }
+        let spoiled = [&whole[..], b"{}\n", &text(&[started(1)])].concat();
+        assert_eq!(fold(&spoiled), Err(EntryError::Malformed(3)));
         assert_eq!(
-            fold(&entries(&[Event::planned(plan()), Event::Started { step: 9, before: Vec::new() }])),
-            Err(EntryError::Malformed(2))
+            fold(&spoiled[..whole.len() + 3]),
+            Err(EntryError::Malformed(3)),
+            "a whole line, but no entry"
         );
+        let other = text(&[Event::planned(plan()), Event::Undone { step: 9, how: String::new() }]);
+        assert_eq!(fold(&other), Err(EntryError::Malformed(2)));
+        assert_eq!(fold(&text(&[started(0)])), Err(EntryError::Malformed(1)));
+    }
+
+    #[test]
+    fn a_newer_version_is_told_from_a_spoiled_file_whatever_else_it_says() {
+        let newer = br#"{"at_ms":1,"event":"planned","version":2,"plan":{"steps":[{"do":"teleport"}]}}"#;
+        assert_eq!(fold(&[newer, &b"\n"[..]].concat()), Err(EntryError::Newer(2)));
     }
 }

@@ -11,6 +11,9 @@ mod journal;
 mod own_file;
 mod range_plan;
 mod reserve_plan;
+mod resume;
+mod windows_action;
+mod windows_plan;
 
 use std::fmt;
 
@@ -19,10 +22,17 @@ use serde::{Deserialize, Serialize};
 pub use close_plan::plan_close;
 pub use free_plan::{Caller, FreeAnswer, FreeRequest, ProcessEntry, SIGNALS, is_critical, plan_free};
 pub use freed::{Freed, freed};
-pub use journal::{Entry, EntryError, Event, Record, Standing, StepState, fold};
-pub use own_file::{HEADER, OwnFile};
+pub use journal::{Begun, Entry, EntryError, Event, Record, Standing, StepState, fold};
+pub use own_file::{FileBefore, HEADER, OwnFile};
 pub use range_plan::{FileValue, LINUX_DEFAULT, RangeNow, Stores, plan_range};
 pub use reserve_plan::{ReservedNow, Suggestion, covered, plan_reserve, plan_unreserve, suggest};
+
+pub use resume::{Next, Progress, next_step, still_to_undo, whatever_happens};
+pub use windows_action::{FeatureState, NetshStore, Table, WindowsAction, WindowsNow};
+pub use windows_plan::{
+    Dance, HYPERV, Scope, WINNAT, explain_taken, plan_windows_range, plan_windows_reserve,
+    plan_windows_unreserve,
+};
 
 use crate::port::{PortRange, PortSet};
 use crate::socket::Connection;
@@ -147,11 +157,22 @@ pub enum Action {
         /// Which.
         connections: Vec<Connection>,
     },
+    /// Does something that only Windows has.
+    Windows(WindowsAction),
 }
 
 /// Ranges as people write them: `5432,8000-8100`.
 pub fn list(ranges: &[PortRange]) -> String {
     ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// The same for a sentence: a long list is cut, and says how much longer it is.
+fn briefly(ranges: &[PortRange]) -> String {
+    const MOST: usize = 20;
+    match ranges.len().checked_sub(MOST) {
+        None | Some(0) => list(ranges),
+        Some(more) => format!("{} and {more} more", list(&ranges[..MOST])),
+    }
 }
 
 fn shown(range: Option<PortRange>) -> String {
@@ -165,14 +186,14 @@ impl fmt::Display for Action {
                 write!(f, "{store}: ephemeral range {} → {}", shown(*from), shown(*to))
             }
             Self::Reserve { store, ports, kept } => {
-                write!(f, "{store}: reserve {}", list(ports))?;
+                write!(f, "{store}: reserve {}", briefly(ports))?;
                 if kept.is_empty() {
                     Ok(())
                 } else {
-                    write!(f, " (and repeat {} of other files)", list(kept))
+                    write!(f, " (and repeat {} of other files)", briefly(kept))
                 }
             }
-            Self::Unreserve { store, ports, .. } => write!(f, "{store}: stop reserving {}", list(ports)),
+            Self::Unreserve { store, ports, .. } => write!(f, "{store}: stop reserving {}", briefly(ports)),
             Self::StopUnit { unit } => write!(f, "stop unit {unit}"),
             Self::StartUnit { unit } => write!(f, "start unit {unit}"),
             Self::StopContainer { runtime, id } => write!(f, "stop {runtime} container {id}"),
@@ -182,6 +203,7 @@ impl fmt::Display for Action {
                 write!(f, ", wait up to {} s for its end", timeout_ms.div_ceil(1000))?;
                 f.write_str(if *force { ", then SIGKILL" } else { "" })
             }
+            Self::Windows(action) => action.fmt(f),
             Self::CloseConnections { connections } => match &connections[..] {
                 [one] => write!(f, "close the connection {one}"),
                 many => write!(f, "close {} connections", many.len()),
@@ -201,6 +223,7 @@ impl Action {
             Self::StartUnit { unit } => Self::StopUnit { unit },
             Self::StopContainer { runtime, id } => Self::StartContainer { runtime, id },
             Self::StartContainer { runtime, id } => Self::StopContainer { runtime, id },
+            Self::Windows(action) => Self::Windows(action.inverse()?),
             Self::StopProcess { .. } | Self::CloseConnections { .. } => return None,
         })
     }
@@ -211,13 +234,35 @@ impl Action {
             Self::SetRange { store, .. } | Self::Reserve { store, .. } | Self::Unreserve { store, .. } => {
                 *store == Store::Runtime
             }
+            Self::Windows(action) => action.is_runtime(),
             _ => true,
         }
     }
 
     /// Whether it sets a setting, which can be looked at before and after.
     pub fn is_setting(&self) -> bool {
-        matches!(self, Self::SetRange { .. } | Self::Reserve { .. } | Self::Unreserve { .. })
+        match self {
+            Self::Windows(action) => action.is_setting(),
+            _ => matches!(self, Self::SetRange { .. } | Self::Reserve { .. } | Self::Unreserve { .. }),
+        }
+    }
+
+    /// The privilege that a setting needs, for people; none where that is told when it is done.
+    pub fn privilege(&self) -> Option<&'static str> {
+        match self {
+            Self::SetRange { store, .. } | Self::Reserve { store, .. } | Self::Unreserve { store, .. } => {
+                Some(match store {
+                    Store::Runtime => "root (CAP_NET_ADMIN), for the kernel's setting",
+                    Store::File(_) => "root, for the file",
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether doing it writes the kernel's whole list of reserved ports anew.
+    pub fn rewrites_list(&self) -> bool {
+        matches!(self, Self::Unreserve { store: Store::Runtime, .. })
     }
 
     /// Whether it belongs to one network namespace: settings of the kernel do, units and processes do not.
@@ -236,13 +281,23 @@ pub struct Step {
     /// What it affects besides, a line each: connections that drop, listeners inside, privileges.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub effects: Vec<String>,
+    /// Whether it is done even after an earlier step failed or the person broke off: what was stopped is started again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub always: bool,
 }
 
 impl Step {
     /// A step with its natural inverse.
     pub fn new(action: Action) -> Self {
         let inverse = action.inverse();
-        Self { action, inverse, effects: Vec::new() }
+        Self { action, inverse, effects: Vec::new(), always: false }
+    }
+
+    /// The same step, done whatever happens before it.
+    #[must_use]
+    pub fn whatever_happens(mut self) -> Self {
+        self.always = true;
+        self
     }
 
     /// The same step with what it affects.
@@ -254,7 +309,7 @@ impl Step {
 }
 
 /// What is going to be done, all of it, before anything is done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// The command as typed, for the journal.
     pub title: String,
@@ -279,6 +334,8 @@ pub enum Observed {
     Reserved(PortSet),
     /// The process that an action is about.
     Process(ProcessNow),
+    /// What a step of Windows is about.
+    Windows(WindowsNow),
     /// Nothing that can be compared: units, containers and connections tell when they are asked to change.
     Untold,
 }
@@ -303,7 +360,7 @@ pub enum Decision {
     Do(Action),
     /// It is so already: nothing to do.
     AlreadySo,
-    /// Somebody else changed the setting meanwhile: stop, and say this.
+    /// Somebody else, or a later plan, changed the setting meanwhile: stop, and say this.
     Changed(String),
 }
 
@@ -320,7 +377,7 @@ pub fn decide(action: &Action, now: &Observed) -> Decision {
                 Decision::Do(action.clone())
             } else {
                 Decision::Changed(format!(
-                    "{store}: the ephemeral range is {}, not {} as expected: somebody else changed it",
+                    "{store}: the ephemeral range is {}, not {} as expected: it was changed meanwhile",
                     shown(*range),
                     shown(*from)
                 ))
@@ -345,6 +402,7 @@ pub fn decide(action: &Action, now: &Observed) -> Decision {
                 process.pid, process.name
             ))
         }
+        (Action::Windows(action), Observed::Windows(now)) => windows_action::decide(action, now),
         _ => Decision::Do(action.clone()),
     }
 }
@@ -408,10 +466,18 @@ mod tests {
         assert_eq!(
             decided("20000-30000"),
             Decision::Changed(
-                "kernel: the ephemeral range is 20000-30000, not 32768-60999 as expected: somebody else changed it"
+                "kernel: the ephemeral range is 20000-30000, not 32768-60999 as expected: it was changed meanwhile"
                     .into()
             )
         );
+    }
+
+    #[test]
+    fn a_long_list_is_cut_in_sentences_and_whole_where_it_is_written() {
+        let ports: Vec<PortRange> = (1..=50).map(|n| range(&(2 * n).to_string())).collect();
+        let action = Action::Reserve { store: Store::Runtime, ports: ports.clone(), kept: Vec::new() };
+        assert!(action.to_string().ends_with(",38,40 and 30 more"), "{action}");
+        assert!(list(&ports).ends_with(",98,100"));
     }
 
     #[test]

@@ -3,9 +3,41 @@
 //! Source: sysctl.d(5). Only the two keys that Portolan sets are understood; any other line that somebody wrote into
 //! the file stays where it is.
 
+use serde::{Deserialize, Serialize};
+
+use super::Action;
 use crate::kernel::malformed::Malformed;
 use crate::kernel::sysctl::{self, PORT_RANGE, RESERVED_PORTS};
 use crate::port::{PortRange, PortSet};
+
+/// A file as it was before a step changed it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileBefore {
+    /// It was not there.
+    Missing,
+    /// It was there.
+    There {
+        /// Its text.
+        text: String,
+        /// Its permissions, as in chmod(2).
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+    },
+}
+
+impl FileBefore {
+    /// Its text, where it was there.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Missing => None,
+            Self::There { text, .. } => Some(text),
+        }
+    }
+}
 
 /// First line of a file that Portolan made.
 pub const HEADER: &str =
@@ -17,12 +49,6 @@ pub struct OwnFile {
     lines: Vec<String>,
 }
 
-fn key_of(line: &str) -> Option<(&str, &str)> {
-    let (key, value) = line.split_once('=')?;
-    let key = key.trim();
-    (!key.starts_with(['#', ';'])).then_some((key, value.trim()))
-}
-
 impl OwnFile {
     /// Takes the text of the file; `None` when there is no file.
     pub fn parse(text: Option<&str>) -> Self {
@@ -30,21 +56,19 @@ impl OwnFile {
     }
 
     fn value(&self, key: &str) -> Option<&str> {
-        self.lines
-            .iter()
-            .rev()
-            .filter_map(|line| key_of(line))
-            .find(|(k, _)| *k == key)
-            .map(|(_, value)| value)
+        self.lines.iter().rev().find_map(|line| sysctl::value_of(line, key))
     }
 
+    /// Sets a key where it stood first, or at the end.
     fn set(&mut self, key: &str, value: Option<String>) {
-        self.lines.retain(|line| key_of(line).is_none_or(|(k, _)| k != key));
+        let first = self.lines.iter().position(|line| sysctl::value_of(line, key).is_some());
+        self.lines.retain(|line| sysctl::value_of(line, key).is_none());
         if let Some(value) = value {
             if self.lines.is_empty() {
                 self.lines.push(HEADER.into());
             }
-            self.lines.push(format!("{key} = {value}"));
+            let place = first.unwrap_or(self.lines.len()).min(self.lines.len());
+            self.lines.insert(place, format!("{key} = {value}"));
         }
     }
 
@@ -66,6 +90,28 @@ impl OwnFile {
     /// Sets the reserved ports; an empty set leaves the key unsaid, so that other files speak again.
     pub fn set_reserved(&mut self, ports: &PortSet) {
         self.set(RESERVED_PORTS, (!ports.is_empty()).then(|| super::list(&ports.ranges())));
+    }
+
+    /// Does to the text what an action says; nothing where the action is about no setting of a file.
+    pub fn change(&mut self, action: &Action) -> Result<(), Malformed> {
+        match action {
+            Action::SetRange { to, .. } => self.set_range(*to),
+            Action::Reserve { ports, kept, .. } => {
+                let mut reserved = self.reserved()?;
+                ports.iter().chain(kept).for_each(|range| reserved.insert_range(*range));
+                self.set_reserved(&reserved);
+            }
+            Action::Unreserve { ports, kept, .. } => {
+                let mut reserved = self.reserved()?;
+                ports.iter().for_each(|range| reserved.remove_range(*range));
+                // With nothing of our own left the key goes, and the files that we repeated speak for themselves again.
+                let mut ours = reserved.clone();
+                ours.subtract(&kept.iter().copied().collect());
+                self.set_reserved(if ours.is_empty() { &ours } else { &reserved });
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// The text to write; `None` when nothing but our own first line is left, and the file is to be removed.
@@ -119,5 +165,29 @@ mod tests {
         file.set_range(Some("2000-3000".parse().unwrap()));
         file.set_range(None);
         assert_eq!(file.text().unwrap(), text);
+    }
+
+    #[test]
+    fn a_key_is_found_in_every_spelling_and_changed_where_it_stands() {
+        let text = "a = 1\n-net/ipv4/ip_local_port_range=1 2\nb = 2\nnet.ipv4.ip_local_port_range = 3 4\n";
+        let mut file = OwnFile::parse(Some(text));
+        assert_eq!(file.range(), Ok(Some("3-4".parse().unwrap())));
+        file.set_range(Some("5-6".parse().unwrap()));
+        assert_eq!(file.text().unwrap(), "a = 1\nnet.ipv4.ip_local_port_range = 5 6\nb = 2\n");
+    }
+
+    #[test]
+    fn what_was_repeated_of_other_files_goes_with_the_last_port_of_our_own() {
+        let ranges = |text: &str| vec![text.parse::<PortRange>().unwrap()];
+        let store = || crate::change::Store::File("/x".into());
+        let add = |ports| Action::Reserve { store: store(), ports: ranges(ports), kept: ranges("8080") };
+        let mut file = OwnFile::parse(None);
+        file.change(&add("5432")).unwrap();
+        file.change(&add("5433")).unwrap();
+        assert_eq!(file.reserved().unwrap().len(), 3);
+        file.change(&add("5432").inverse().unwrap()).unwrap();
+        assert_eq!(file.reserved().unwrap().len(), 2);
+        file.change(&add("5433").inverse().unwrap()).unwrap();
+        assert_eq!(file.text(), None);
     }
 }

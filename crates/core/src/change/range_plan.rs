@@ -5,6 +5,7 @@
 
 use super::{Action, Place, Plan, Step, Store};
 use crate::port::PortRange;
+use crate::snapshot::Gap;
 
 /// Linux' range where nobody set another.
 pub const LINUX_DEFAULT: (u16, u16) = (32768, 60999);
@@ -59,10 +60,29 @@ pub struct RangeNow {
     pub earlier: Option<FileValue>,
     /// `ip_unprivileged_port_start`.
     pub unprivileged_start: Option<u32>,
-    /// Ports that this machine's programs listen on, with the program, as far as seen.
+    /// Ports that this machine's programs listen on and nobody reserved, with the program, as far as seen; rising.
     pub listeners: Vec<(u16, String)>,
     /// Whether this is the network namespace of pid 1, where that is known.
     pub initial_namespace: Option<bool>,
+    /// What of the files could not be read: then a file is not changed.
+    pub gaps: Vec<Gap>,
+}
+
+/// Refuses to change a file where not all files could be read.
+pub(super) fn files_are_known(gaps: &[Gap], stores: Stores) -> Result<(), String> {
+    match gaps.first().filter(|_| stores.persist()) {
+        None => Ok(()),
+        Some(gap) => {
+            let remedy = gap.remedy.as_deref().unwrap_or("mend that first");
+            Err(format!("{}: {}; {remedy}, or change the kernel alone with --runtime", gap.what, gap.detail))
+        }
+    }
+}
+
+/// A step on our file; where it is the only one, it says when it takes effect.
+pub(super) fn file_step(action: Action, stores: Stores) -> Step {
+    let step = Step::new(action);
+    if stores.runtime() { step } else { step.affecting("takes effect at the next restart") }
 }
 
 /// The plan that sets the range to `wanted`, or (with `None`) back to the system's default and our file silent.
@@ -78,13 +98,11 @@ pub fn plan_range(
         None => PortRange::new(LINUX_DEFAULT.0, LINUX_DEFAULT.1).map_err(|error| error.to_string())?,
     };
     check_bounds(target, now.unprivileged_start)?;
+    files_are_known(&now.gaps, stores)?;
     let mut steps = Vec::new();
     if stores.persist() && now.own != wanted {
-        steps.push(Step::new(Action::SetRange {
-            store: Store::File(now.path.clone()),
-            from: now.own,
-            to: wanted,
-        }));
+        let store = Store::File(now.path.clone());
+        steps.push(file_step(Action::SetRange { store, from: now.own, to: wanted }, stores));
     }
     if stores.runtime() && now.runtime != target {
         steps.push(Step::new(Action::SetRange {
@@ -115,18 +133,16 @@ fn warnings(now: &RangeNow, wanted: Option<PortRange>, target: PortRange, stores
             target.count()
         ));
     }
-    let mut inside: Vec<String> = now
-        .listeners
-        .iter()
-        .filter(|(port, _)| target.contains(*port) && !now.runtime.contains(*port))
-        .map(|(port, who)| format!("{port} ({who})"))
-        .collect();
-    inside.dedup();
+    let inside: Vec<_> = now.listeners.iter().filter(|(port, _)| target.contains(*port)).collect();
     if !inside.is_empty() {
+        let who: Vec<String> = inside.iter().map(|(port, who)| format!("{port} ({who})")).collect();
+        let mut ports: Vec<String> = inside.iter().map(|(port, _)| port.to_string()).collect();
+        ports.dedup();
         warnings.push(format!(
             "inside the new range listen {}: a client may take such a port while its program is down. \
-             Keep them with `portolan reserve add PORT`",
-            inside.join(", ")
+             Keep them: portolan reserve add {}",
+            who.join(", "),
+            ports.join(" ")
         ));
     }
     if stores.persist() {
@@ -168,8 +184,9 @@ mod tests {
             later: None,
             earlier: None,
             unprivileged_start: Some(1024),
-            listeners: vec![(50051, "grpc".into()), (80, "nginx".into()), (61616, "amq".into())],
+            listeners: vec![(80, "nginx".into()), (50051, "grpc".into()), (61616, "amq".into())],
             initial_namespace: Some(true),
+            gaps: Vec::new(),
         }
     }
 
@@ -189,11 +206,27 @@ mod tests {
             ]
         );
         assert_eq!(plan.warnings.len(), 1);
-        assert!(
-            plan.warnings[0].starts_with("inside the new range listen 61616 (amq):"),
-            "{:?}",
-            plan.warnings
+        assert_eq!(
+            plan.warnings[0],
+            "inside the new range listen 50051 (grpc), 61616 (amq): a client may take such a port while its \
+             program is down. Keep them: portolan reserve add 50051 61616"
         );
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_keeps_ours_from_being_changed() {
+        let gap = Gap::new("files", crate::snapshot::GapReason::Denied, "/etc/sysctl.d/99-x.conf: denied");
+        let now = RangeNow { gaps: vec![gap.with_remedy("run as root")], ..now() };
+        let refused = plan(&now, "40000-50000", Stores::Both).unwrap_err();
+        assert!(refused.contains("99-x.conf") && refused.contains("--runtime"), "{refused}");
+        assert!(plan(&now, "40000-50000", Stores::Runtime).is_ok());
+    }
+
+    #[test]
+    fn a_change_of_the_file_alone_says_when_it_takes_effect() {
+        let plan = plan(&now(), "40000-50000", Stores::Persist).unwrap();
+        assert_eq!(plan.steps.len(), 1);
+        assert_eq!(plan.steps[0].effects, ["takes effect at the next restart"]);
     }
 
     #[test]
@@ -211,7 +244,8 @@ mod tests {
         assert!(told.contains("9 ports are few"), "{told}");
         assert!(told.contains("/etc/sysctl.conf says 1024 65535 and is read after our file"), "{told}");
         assert!(told.contains("speaks for the whole machine"), "{told}");
-        assert_eq!(plan(&now, "40000-60999", Stores::Runtime).unwrap().warnings, [] as [String; 0]);
+        let runtime = plan(&now, "40000-50000", Stores::Runtime).unwrap();
+        assert_eq!(runtime.warnings, [] as [String; 0]);
     }
 
     #[test]

@@ -75,12 +75,12 @@ fn by_the_table(snapshot: &Snapshot, address: IpAddr) -> bool {
     };
     let broadcast = matches!(canonical, IpAddr::V4(v4) if v4.is_broadcast());
     !snapshot.addresses.is_empty()
-        && free == Some(false)
+        && (free == Some(false) || cause::is_windows(snapshot))
         && !canonical.is_multicast()
         && !broadcast
         && !snapshot.addresses.iter().any(|local| {
             local.address == canonical
-                || (local.interface == "lo" && same_bits(local.address, canonical) >= local.prefix)
+                || (local.address.is_loopback() && same_bits(local.address, canonical) >= local.prefix)
         })
 }
 

@@ -43,7 +43,7 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
                     question
                         .port
                         .filter(|_| rule.name.contains("DOCKER"))
-                        .map(|port| remedy::stop_published(port.number())),
+                        .map(|port| remedy::stop_published(case.snapshot, port.number())),
                 )
         })
         .collect()

@@ -36,7 +36,7 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
         Finding::new(&RULE, Severity::Error, summary)
             .with_evidence(wording::sockets(&sockets, case.snapshot))
             .with_evidence(wording::trials(case.trials))
-            .with_remedies([remedy::reuse_address(case.trials)])
+            .with_remedies([remedy::reuse_address(case.snapshot, case.trials)])
             .with_remedies(remedy::release(case.snapshot, question, &sockets)),
     ]
 }

@@ -33,7 +33,7 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
             let summary = format!("{} is published for {to}.", wording::target(question));
             Finding::new(&RULE, Severity::Note, summary)
                 .with_evidence([format!("carried by {}", wording::shortened(&proxy.name))])
-                .with_remedies(question.port.map(|port| remedy::stop_published(port.number())))
+                .with_remedies(question.port.map(|port| remedy::stop_published(case.snapshot, port.number())))
         })
         .collect()
 }

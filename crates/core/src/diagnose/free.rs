@@ -2,6 +2,7 @@
 
 use super::{Case, Finding, Rule, Severity, verdict};
 use crate::cause;
+use crate::range::ReservationKind;
 use crate::wording;
 
 pub(super) const RULE: Rule = Rule { id: "free", title: "the port can be bound", doc: DOC, check };
@@ -27,7 +28,11 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
     let summary = match verdict(case.trials) {
         Some(true) if question.port.is_some() => format!("{target} is free."),
         Some(true) => format!("{target} can be had: the system still has one to give."),
-        None if case.trials.is_empty() && question.port.is_some() && cause::obstacles(case).is_empty() => {
+        None if case.trials.is_empty()
+            && question.port.is_some()
+            && cause::reservation(case.snapshot, question, ReservationKind::System).is_none()
+            && cause::obstacles(case).is_empty() =>
+        {
             format!("Nothing in the socket table is in the way of {target}.")
         }
         _ => return Vec::new(),

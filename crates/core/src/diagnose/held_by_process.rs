@@ -119,7 +119,7 @@ fn other_address(snapshot: &Snapshot, question: &Question, sockets: &[&Socket]) 
         return None;
     }
     let free = snapshot.addresses.iter().map(|local| local.address).find(|address| {
-        let bind = conflict::Bind::new(question.transport, *address, port.number());
+        let bind = conflict::Bind::new(question.transport, *address, port.number()).on(snapshot.host.system);
         let taken = |s: &Socket| bind.beside(s, super::Reuse::Plain) != conflict::Answer::Free;
         !address.is_loopback() && !snapshot.sockets.iter().any(taken)
     })?;

@@ -1,7 +1,7 @@
 //! `held-by-several`: several sockets share one endpoint, by SO_REUSEPORT or, for UDP, SO_REUSEADDR.
 
 use super::{Case, Finding, Rule, Severity};
-use crate::cause::{Role, in_the_way};
+use crate::cause::{self, Role, in_the_way};
 use crate::socket::{Socket, Transport};
 use crate::{remedy, wording};
 
@@ -16,6 +16,8 @@ SO_REUSEADDR, as programs for multicast (mDNS on 5353, for one) do.
 Two sockets in one place are the proof; the system does not show these options of a socket. A bind without the
 option fails. One with SO_REUSEPORT succeeds only for the same user as the first socket's (see
 reuseport-of-other-user), and then takes a part of the service's traffic. That is why Portolan never tries it.
+
+Windows has no SO_REUSEPORT: there each of them set SO_REUSEADDR, and which one gets a connection is undefined.
 
 To get the port for yourself, every one of the sockets has to go: stop the service or services named here. To join
 the group on purpose, run your program as the same user, with SO_REUSEPORT set before bind.
@@ -32,8 +34,11 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
         }
     }
     groups.retain(|group| group.len() > 1);
-    let option =
-        if question.transport == Transport::Tcp { "SO_REUSEPORT" } else { "SO_REUSEPORT or SO_REUSEADDR" };
+    let option = match question.transport {
+        _ if cause::is_windows(case.snapshot) => "SO_REUSEADDR",
+        Transport::Tcp => "SO_REUSEPORT",
+        Transport::Udp => "SO_REUSEPORT or SO_REUSEADDR",
+    };
     let finding = |group: Vec<&Socket>| {
         let mut holders: Vec<String> = group.iter().map(|s| wording::holder(s, case.snapshot)).collect();
         holders.sort_unstable();

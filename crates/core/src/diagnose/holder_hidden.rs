@@ -14,13 +14,13 @@ const DOC: &str = "\
 The port is taken, and who has it could not be seen. That is not the same as nobody. There are three reasons.
 
 The holder belongs to another user: without root, Linux does not let you look into another user's processes. Look
-again with sudo. The holder runs in another pid namespace, as in a container while you look from inside one: look
-from the host itself. Or the kernel refuses the port although no socket in the table explains it: kernels before 6.8
-do not list sockets that are bound and neither listen nor connect, a system without NETLINK_SOCK_DIAG shows less
-still, and a socket may have gone between the bind and the look.
+again with sudo (Windows: from an administrator's prompt). The holder runs in another pid namespace, as in a container
+while you look from inside one: look from the host itself. Or the kernel refuses the port although no socket in the
+table explains it: kernels before 6.8 do not list sockets that are bound and neither listen nor connect, a system
+without NETLINK_SOCK_DIAG shows less still, and a socket may have gone between the bind and the look.
 
-What the kernel tells without the process is given: the user id, the unit or container in whose cgroup the socket
-was made. The gaps below the answer say what was refused to Portolan. On the chart this rule counts the sockets whose
+What the kernel tells without the process is given: the user id, the unit or container in whose cgroup the socket was
+made. The gaps below the answer say what was refused to Portolan. On the chart this rule counts the sockets whose
 holder was not seen.
 ";
 
@@ -99,7 +99,9 @@ fn whole_host(snapshot: &Snapshot) -> Vec<Finding> {
         wording::counted(count, "socket"),
         listening.len()
     );
-    let remedy = if snapshot.host.privileged {
+    let remedy = if cause::is_windows(snapshot) {
+        Remedy::command("see them, from an administrator's prompt", "portolan")
+    } else if snapshot.host.privileged {
         Remedy::advice("look from the host's own pid namespace, outside of any container")
     } else {
         Remedy::command("see them", "sudo portolan")

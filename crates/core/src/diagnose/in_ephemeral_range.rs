@@ -1,7 +1,7 @@
 //! `in-ephemeral-range`: the system may give the port to any client.
 
 use super::{Case, Finding, Question, Rule, Severity};
-use crate::cause::is_reserved;
+use crate::cause::{is_reserved, is_windows};
 use crate::port::{PortRange, PortSet};
 use crate::range::ReservationKind;
 use crate::snapshot::Snapshot;
@@ -12,18 +12,17 @@ pub(super) const RULE: Rule =
     Rule { id: "in-ephemeral-range", title: "the system may give the port to any client", doc: DOC, check };
 
 const DOC: &str = "\
-The port lies in the ephemeral range (net.ipv4.ip_local_port_range, 32768 to 60999 unless set otherwise) and is not
-reserved. From that range the system takes the local ports of outgoing connections and of programs that ask for any
-port. So a server that wants this certain port starts well a hundred times and fails once, when some client
-happens to have it: see outgoing-connection for what that looks like.
+The port lies in the ephemeral range (Linux: net.ipv4.ip_local_port_range, 32768 to 60999 unless set otherwise;
+Windows: the dynamic port range, 49152 to 65535) and is not reserved. From that range the system takes the local ports
+of outgoing connections and of programs that ask for any port. So a server that wants this certain port starts well a
+hundred times and fails once, when some client happens to have it: see outgoing-connection for what that looks like.
 
 On the chart this rule counts the TCP listeners inside the range. Some of them asked for any port and are right there;
 the table does not show which.
 
-What to do: choose a port below the range, or reserve this one (net.ipv4.ip_local_reserved_ports). A reserved port is
-never given away by itself, and a server may still bind it. The command offered lists what is reserved already too,
-since a write replaces the whole list; it lasts until the next restart, and the same line in a file below
-/etc/sysctl.d makes it last.
+What to do: choose a port below the range, or reserve this one (Linux: net.ipv4.ip_local_reserved_ports; Windows: an
+administered exclusion). A reserved port is never given away by itself, and a server may still bind it. portolan reserve
+add keeps what is reserved already, and makes it last over a restart.
 ";
 
 const ADMINISTERED: ReservationKind = ReservationKind::Administered;
@@ -40,12 +39,13 @@ fn asked(snapshot: &Snapshot, question: &Question) -> Option<Finding> {
     let exposed = |family: &&crate::socket::Family| {
         let range = snapshot.range_of(question.transport, **family);
         range.is_some_and(|range| range.range.contains(port.number()))
-            && !is_reserved(snapshot, question.transport, &[**family], port.number(), ADMINISTERED)
+            && snapshot.reservations_of(question.transport, **family, port.number()).next().is_none()
     };
     let family = question.families().iter().find(exposed)?;
     let range = snapshot.range_of(question.transport, *family)?.range;
+    let name = name(snapshot);
     let summary = format!(
-        "{port} lies in the ephemeral range {range}: the system may give it to any client, and a server on it will \
+        "{port} lies in the {name} {range}: the system may give it to any client, and a server on it will \
          fail to start some day."
     );
     let reserve = remedy::reserve(snapshot, &PortSet::from(PortRange::single(port)));
@@ -54,6 +54,11 @@ fn asked(snapshot: &Snapshot, question: &Question) -> Option<Finding> {
             .with_evidence([format!("{port} is not among the reserved ports")])
             .with_remedies([reserve]),
     )
+}
+
+/// The range by the name its system gives it.
+fn name(snapshot: &Snapshot) -> &'static str {
+    if is_windows(snapshot) { "dynamic port range" } else { "ephemeral range" }
 }
 
 fn whole_host(snapshot: &Snapshot) -> Option<Finding> {
@@ -77,7 +82,8 @@ fn whole_host(snapshot: &Snapshot) -> Option<Finding> {
         count => (format!("{count} ports of listeners lie"), "are"),
     };
     let summary = format!(
-        "{subject} inside the ephemeral range {range} and {verb} not reserved: {}{more}.",
+        "{subject} inside the {} {range} and {verb} not reserved: {}{more}.",
+        name(snapshot),
         list.join(", ")
     );
     Some(

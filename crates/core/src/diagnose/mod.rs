@@ -3,20 +3,28 @@
 //! A new rule is a new file and a line in [`RULES`]; `why`, the chart, `explain` and the manual follow from there.
 
 mod address_not_local;
+mod administered_exclusion;
 mod bound_not_listening;
 mod carried_by_rule;
 mod connections_left;
 mod container_proxy;
+mod excluded_range;
+mod exclusive_holder;
 mod free;
 mod held_by_process;
 mod held_by_several;
+mod hns_range;
 mod holder_hidden;
 mod in_ephemeral_range;
 mod kernel_held;
+mod low_dynamic_range;
+mod other_user_socket;
 mod outgoing_connection;
+mod port_proxy;
 mod privileged_port;
 mod range_exhausted;
 mod refused_by_policy;
+mod reserved_ports_without_effect;
 mod reserved_range;
 mod reuseport_of_other_user;
 mod shadowed;
@@ -204,15 +212,23 @@ pub static RULES: &[Rule] = &[
     time_wait_left::RULE,
     outgoing_connection::RULE,
     address_not_local::RULE,
+    excluded_range::RULE,
+    exclusive_holder::RULE,
+    other_user_socket::RULE,
     privileged_port::RULE,
     refused_by_policy::RULE,
     range_exhausted::RULE,
+    low_dynamic_range::RULE,
     container_proxy::RULE,
+    port_proxy::RULE,
     carried_by_rule::RULE,
     shadowed::RULE,
     reuseport_of_other_user::RULE,
     in_ephemeral_range::RULE,
     reserved_range::RULE,
+    administered_exclusion::RULE,
+    hns_range::RULE,
+    reserved_ports_without_effect::RULE,
 ];
 
 /// Every finding of a case, the most severe first.

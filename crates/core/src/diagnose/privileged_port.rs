@@ -16,6 +16,8 @@ the one who asks; with --user it binds as that user.
 When the port binds for you but would not for others, this is a note: a service that runs as its own user needs
 one of the ways below.
 
+Windows has no privileged ports: there this rule never speaks.
+
 What to do, mildest first: take a port above the limit and let a proxy or a firewall rule forward to it; start the
 service through systemd with AmbientCapabilities=CAP_NET_BIND_SERVICE or a socket unit; give the program's file the
 capability with setcap; or lower the limit for everybody with sysctl. Running the whole service as root works too,

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::{Case, Finding, Remedy, Reuse, Rule, Severity};
+use super::{Case, Finding, Remedy, Rule, Severity};
 use crate::cause;
-use crate::conflict::{Answer, Bind};
+use crate::conflict::Bind;
 use crate::port::{PortRange, PortSet};
 use crate::snapshot::Snapshot;
 use crate::socket::{Family, OwnerState, Socket, State, Transport};
-use crate::wording;
+use crate::{remedy, wording};
 
 pub(super) const RULE: Rule =
     Rule { id: "range-exhausted", title: "no port left to give out", doc: DOC, check };
@@ -17,11 +17,11 @@ pub(super) const RULE: Rule =
 const DOC: &str = "\
 A program that asks for any port (bind with port 0) gets one from the ephemeral range, less the reserved ports and
 those that a socket already has on an address in question. When none is left, bind fails with EADDRINUSE although no
-certain port was asked for; a UDP socket that sends without a bind gets EAGAIN. Outgoing TCP connections fare
-better: a port can serve several of them, one to each destination.
+certain port was asked for (Windows: WSAEADDRINUSE or WSAENOBUFS); a UDP socket that sends without a bind gets EAGAIN.
+Outgoing TCP connections fare better: a port can serve several of them, one to each destination.
 
-Portolan counts what is left and who has the rest, each port once, for the socket that comes first in the table. A range
-below 1,024 ports, or one that is nine tenths used, is reported on the chart before it runs out.
+Portolan counts what is left and who has the rest, each port once, for the socket that comes first in the table. A
+range below 1,024 ports, or one that is nine tenths used, is reported on the chart before it runs out.
 
 What to do: look at the one with most ports first. Thousands of sockets of one program are a leak, or connections that
 are opened and closed instead of being reused. A wider range (net.ipv4.ip_local_port_range) gives time and cures
@@ -49,7 +49,10 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
         return Vec::new();
     }
     let address = question.address.unwrap_or(any);
-    let refused = matches!(cause::refused(case.trials), Some((_, "bind", "EADDRINUSE" | "WSAEADDRINUSE", _)));
+    let refused = matches!(
+        cause::refused(case.trials),
+        Some((_, "bind", "EADDRINUSE" | "WSAEADDRINUSE" | "WSAENOBUFS", _))
+    );
     let Some(usage) = usage(case.snapshot, question.transport, address) else {
         return if refused { vec![uncounted(case)] } else { Vec::new() };
     };
@@ -111,7 +114,7 @@ fn usage(snapshot: &Snapshot, transport: Transport, address: IpAddr) -> Option<U
     for socket in snapshot.sockets.iter().filter(|s| s.transport == transport && range.contains(s.local_port))
     {
         let port = socket.local_port;
-        let in_the_way = Bind::new(transport, address, port).beside(socket, Reuse::Plain) == Answer::Blocked;
+        let in_the_way = Bind::new(transport, address, port).on(snapshot.host.system).covers(socket);
         if in_the_way && !reserved.contains(port) && !taken.contains(port) {
             taken.insert(port);
             *users.entry(user(snapshot, socket)).or_default() += 1;
@@ -167,14 +170,16 @@ fn lines(usage: &Usage) -> Vec<String> {
 }
 
 fn ways_out(snapshot: &Snapshot) -> Vec<Remedy> {
-    let widest = "10240 60999";
+    if cause::is_windows(snapshot) {
+        // Lower still, WinNAT's blocks would fall on ports that programs use.
+        let widen = Remedy::command("a stopgap: widen the range", "portolan range set 32768-65535");
+        let narrow = snapshot.ranges.first().is_some_and(|range| range.range.count() < 32_768);
+        let count = Remedy::command("see who has most sockets", "portolan list --group-by process");
+        return if narrow { vec![count, widen] } else { vec![count] };
+    }
     let wider = snapshot.ranges.first().is_some_and(|range| range.range.count() < 50_760);
     let count = Remedy::command("see who has most sockets", "portolan list --group-by process");
-    let widen = crate::remedy::set(
-        snapshot,
-        "a stopgap: widen the range, until the next restart",
-        "net.ipv4.ip_local_port_range",
-        widest,
-    );
+    let widen =
+        remedy::set_range(snapshot, "a stopgap: widen the range, until the next restart", "10240-60999");
     if wider { vec![count, widen] } else { vec![count] }
 }

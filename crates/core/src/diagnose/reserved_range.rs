@@ -2,26 +2,27 @@
 
 use super::{Case, Finding, Remedy, Rule, Severity};
 use crate::range::ReservationKind;
-use crate::wording;
+use crate::{cause, wording};
 
 pub(super) const RULE: Rule = Rule { id: "reserved-range", title: "the port is set aside", doc: DOC, check };
 
 const DOC: &str = "\
-The port lies in a range that was set aside. What that means depends on the kind.
-
-An administered reservation (Linux: net.ipv4.ip_local_reserved_ports; Windows: an excluded port range marked with a
-star) keeps the port out of automatic choice: the system gives it to no client by itself. A program that asks for this
+The port lies in a range that an administrator set aside. On Linux that is net.ipv4.ip_local_reserved_ports: it keeps
+the port out of automatic choice, so that the system gives it to no client by itself. A program that asks for this
 certain port may bind it, so nothing is wrong: it is what you want for a server inside the ephemeral range.
 
-A reservation by the system itself (Windows, without the star) is another matter: a bind fails, and no program holds
-the port.
+A reservation by the system itself is another matter: a bind fails, and no program holds the port. Linux has none of
+that kind; Windows has both, and tells them as administered-exclusion and excluded-range.
 
-What to do: on Linux nothing. If the reservation is not wanted any more, set the list anew without it; a write replaces
-the whole list, so the others must stand in it. Files below /etc/sysctl.d set it again at the next start.
+What to do: nothing. If the reservation is not wanted any more, portolan reserve remove takes it away. By hand, set
+the list anew without it; a write replaces the whole list, so the others must stand in it. Files below /etc/sysctl.d
+set it again at the next start.
 ";
 
 fn check(case: &Case<'_>) -> Vec<Finding> {
-    let Some(question) = case.question else { return Vec::new() };
+    let Some(question) = case.question.filter(|_| !cause::is_windows(case.snapshot)) else {
+        return Vec::new();
+    };
     let Some(port) = question.port else { return Vec::new() };
     let mut families = question.families().iter();
     let Some(reservation) = families

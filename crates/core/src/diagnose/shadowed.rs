@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::{Case, Finding, Question, Remedy, Reuse, Rule, Severity};
-use crate::cause::neighbours;
+use crate::cause::{self, Word, neighbours};
 use crate::conflict::{Answer, Bind, overlap};
 use crate::snapshot::Snapshot;
 use crate::socket::{Family, Socket, Transport};
@@ -19,14 +19,17 @@ the other. The system gives a packet to the socket that fits best: a specific ad
 interface before all, an IPv4 wildcard before a dual-stack [::].
 
 Two programs on one port of different families are the other case: 0.0.0.0 and a v6-only [::], or 127.0.0.1 and
-[::1]. There is no conflict for the system, but the name localhost means both addresses, and most clients try ::1
-first. So a browser on this host talks to one program and curl -4 to the other.
+[::1]. No conflict, but the name localhost means both addresses, and most clients try ::1 first. So a browser
+on this host talks to one program and curl -4 to the other.
+
+Windows lets 127.0.0.1 be bound while another program holds 0.0.0.0, and the other way round: the
+specific address wins. Only SO_EXCLUSIVEADDRUSE or another user prevents that.
 
 For a question this rule names a listener that would take a part of your traffic although the bind succeeds; on the
 chart it lists pairs of listeners of different programs of which one covers the other.
 
 What to do: stop the other one, or give the two different ports. If both are one service, let one program bind
-both families. Use 127.0.0.1 or [::1] instead of localhost to say which you mean.
+both families. Say 127.0.0.1 or [::1] instead of localhost.
 ";
 
 /// Listeners of one port that are compared in pairs on the chart; more come only from SO_REUSEPORT groups.
@@ -37,7 +40,8 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
         Some(question) => {
             let near: Vec<&Socket> =
                 neighbours(case.snapshot, question).into_iter().filter(|s| s.is_listening()).collect();
-            let mut findings = other_family(case.snapshot, question, &near);
+            let mut findings = other_family(case, question, &near);
+            findings.extend(beside_each_other(case));
             findings.extend(covered(case.snapshot, &near));
             findings
         }
@@ -60,7 +64,8 @@ fn covered(snapshot: &Snapshot, sockets: &[&Socket]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
     for wide in sockets.iter().take(COMPARED) {
         for narrow in sockets.iter().take(COMPARED) {
-            let wins = rank(narrow, snapshot) > rank(wide, snapshot) && overlap(wide, narrow);
+            let wins =
+                rank(narrow, snapshot) > rank(wide, snapshot) && overlap(wide, narrow, snapshot.host.system);
             if !wins || same_program(narrow, wide, snapshot) {
                 continue;
             }
@@ -96,9 +101,53 @@ fn same_program(a: &Socket, b: &Socket, snapshot: &Snapshot) -> bool {
     a.is_some() && a == b
 }
 
+/// Windows lets the wildcard and a specific address of one port be bound by two programs: who wins.
+fn beside_each_other(case: &Case<'_>) -> Vec<Finding> {
+    let Some(question) = case.question else { return Vec::new() };
+    let binds = cause::asked(case.snapshot, question).into_iter();
+    let open = binds
+        .filter(|bind| !matches!(cause::word(case.trials, bind.address, Reuse::Plain), Word::Refuses(..)));
+    let mut findings: Vec<Finding> = Vec::new();
+    for bind in open {
+        for socket in cause::beside_each_other(case, &bind) {
+            let summary = who_wins(case.snapshot, &bind, socket);
+            if !findings.iter().any(|finding| finding.summary == summary) {
+                findings.push(
+                    Finding::new(&RULE, Severity::Warning, summary)
+                        .with_evidence(wording::sockets(&[socket], case.snapshot))
+                        .with_remedies(remedy::release(case.snapshot, question, &[socket])),
+                );
+            }
+        }
+    }
+    findings
+}
+
+fn who_wins(snapshot: &Snapshot, bind: &Bind, socket: &Socket) -> String {
+    let (theirs, holder) = (socket.local(), wording::holder(socket, snapshot));
+    let ours = std::net::SocketAddr::new(bind.address, bind.port);
+    if socket.is_wildcard() {
+        return format!(
+            "Windows lets {ours} be bound beside {theirs} of {holder}, unless that set SO_EXCLUSIVEADDRUSE: what comes \
+             for {} then goes to the new program, the rest to {holder}.",
+            bind.address
+        );
+    }
+    format!(
+        "Windows lets {ours} be bound beside {theirs} of {holder}: what comes for {} goes on to {holder}, the rest to \
+         the new program.",
+        socket.local_address()
+    )
+}
+
 /// Listeners of the other family that do not hinder the bind and share the name localhost with it.
-fn other_family(snapshot: &Snapshot, question: &Question, sockets: &[&Socket]) -> Vec<Finding> {
-    let binds = Bind::asked(question);
+fn other_family(case: &Case<'_>, question: &Question, sockets: &[&Socket]) -> Vec<Finding> {
+    let snapshot = case.snapshot;
+    let binds = cause::asked(snapshot, question);
+    // A dual-stack listener is two rows on Windows: who is refused by one half does not stand beside the other.
+    if cause::is_windows(snapshot) && !cause::obstacles(case).is_empty() {
+        return Vec::new();
+    }
     let local = |address: IpAddr| address.is_unspecified() || address.is_loopback();
     if binds.is_empty() || !binds.iter().all(|bind| local(bind.address)) {
         return Vec::new();

@@ -1,6 +1,6 @@
 //! `time-wait-left`: ended connections wait out their minute on the port.
 
-use super::{Case, Finding, Question, Rule, Severity};
+use super::{Case, Finding, Question, Remedy, Rule, Severity};
 use crate::cause::{self, Role, in_the_way};
 use crate::snapshot::Snapshot;
 use crate::socket::{OwnerState, Socket};
@@ -17,10 +17,13 @@ EADDRINUSE, typically when a server is restarted. No setting shortens that time;
 A socket in TIME_WAIT has no process any more. Whose it was can only be inferred from other sockets of the same port,
 and is marked so.
 
-What to do: set SO_REUSEADDR before bind, as nearly every server does; it passes over TIME_WAIT if the old listener
-had set it too. The trial with SO_REUSEADDR in the evidence shows whether it does here. Otherwise wait for the seconds
-named, or drop them with portolan close, at the risk of such a late packet. Where a server is restarted often, let the
-clients close first.
+Windows keeps it 30 to 300 seconds (TcpTimedWaitDelay), and lets another program bind the port meanwhile, unless the
+old listener had set SO_EXCLUSIVEADDRUSE. There SO_REUSEADDR is no help: it shares ports between running programs.
+
+What to do on Linux: set SO_REUSEADDR before bind, as nearly every server does; it passes over TIME_WAIT if the old
+listener had set it too. The trial with SO_REUSEADDR in the evidence shows whether it does here. Otherwise wait for the
+seconds named, or drop them with portolan close, at the risk of such a late packet. Where a server is restarted often,
+let the clients close first.
 ";
 
 fn check(case: &Case<'_>) -> Vec<Finding> {
@@ -43,10 +46,25 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
             .with_evidence(wording::sockets(&sockets, case.snapshot))
             .with_evidence([inferred(case.snapshot, question)])
             .with_evidence(wording::trials(case.trials))
-            .with_remedies([remedy::reuse_address(case.trials)])
-            .with_remedies((left > 0).then(|| remedy::wait(question, left + 1)).flatten())
-            .with_remedies(question.port.map(|port| remedy::drop_time_wait(case.snapshot, port.number()))),
+            .with_remedies([remedy::reuse_address(case.snapshot, case.trials)])
+            .with_remedies(wait(case.snapshot, question, left))
+            .with_remedies(drop_them(case.snapshot, question)),
     ]
+}
+
+/// Windows cannot be asked to drop them.
+fn drop_them(snapshot: &Snapshot, question: &Question) -> Option<Remedy> {
+    let port = question.port.filter(|_| !cause::is_windows(snapshot))?;
+    Some(remedy::drop_time_wait(snapshot, port.number()))
+}
+
+/// Windows does not show how long is left.
+fn wait(snapshot: &Snapshot, question: &Question, left: u64) -> Option<Remedy> {
+    let seconds = (left > 0).then_some(left + 1);
+    if seconds.is_none() && !cause::is_windows(snapshot) {
+        return None;
+    }
+    remedy::wait(question, seconds)
 }
 
 /// Whose they were, as far as other sockets of the port tell.

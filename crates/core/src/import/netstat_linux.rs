@@ -92,7 +92,7 @@ fn own(seen: &mut Seen, rest: &[&str]) {
             let name = name.chars().take(256).collect();
             seen.holdings.push(Holding { pid, name: Some(name), descriptor: None });
         }
-        None if rest.iter().any(|word| *word == "-") => {
+        None if rest.contains(&"-") => {
             seen.socket.owner_state = without_holder(seen.socket.state);
         }
         None => seen.socket.owner_state = OwnerState::NotAsked,

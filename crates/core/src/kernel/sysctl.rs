@@ -57,6 +57,17 @@ impl SysctlFile {
 }
 
 fn entry(line: u32, text: &str) -> Option<Entry> {
+    let (key, value) = key_and_value(text)?;
+    Some(Entry { key, value: value.to_owned(), line })
+}
+
+/// What a line says about a key, in any spelling of it; nothing where the line is about something else.
+pub fn value_of<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    let (found, value) = key_and_value(line)?;
+    (found == normalized(key)).then_some(value)
+}
+
+fn key_and_value(text: &str) -> Option<(String, &str)> {
     let text = text.trim();
     if text.starts_with(['#', ';']) {
         return None;
@@ -68,7 +79,7 @@ fn entry(line: u32, text: &str) -> Option<Entry> {
     if key.is_empty() || key.contains(['*', '?', '[']) {
         return None;
     }
-    Some(Entry { key: normalized(key), value: value.trim().to_owned(), line })
+    Some((normalized(key), value.trim()))
 }
 
 /// A key as a path below /proc/sys. What separates first, a dot or a slash, separates throughout; the other one is

@@ -18,7 +18,7 @@ const MAX_HOLDERS: usize = 40_000_000;
 const MAX_OWNERS: usize = 4_000_000;
 /// Of reservations, addresses, carriers and rules: some thousands where many containers run.
 const MAX_ENTRIES: usize = 1 << 20;
-/// Of ranges, counters and gaps, which are a handful.
+/// Of components, ranges, counters and gaps, which are a handful.
 const MAX_FEW: usize = 1 << 16;
 
 pub(super) fn read(mut input: impl Read) -> Result<Snapshot, SnapshotFileError> {
@@ -95,6 +95,7 @@ enum Field {
     TakenMs,
     Host,
     Settings,
+    Components,
     Ranges,
     Reservations,
     Addresses,
@@ -109,12 +110,13 @@ enum Field {
 }
 
 impl Field {
-    const ALL: [(Self, &'static str); 16] = [
+    const ALL: [(Self, &'static str); 17] = [
         (Self::Program, "program"),
         (Self::Version, "version"),
         (Self::TakenMs, "taken_ms"),
         (Self::Host, "host"),
         (Self::Settings, "settings"),
+        (Self::Components, "components"),
         (Self::Ranges, "ranges"),
         (Self::Reservations, "reservations"),
         (Self::Addresses, "addresses"),
@@ -146,6 +148,7 @@ impl Field {
             Self::TakenMs => snapshot.taken_ms = map.next_value()?,
             Self::Host => snapshot.host = map.next_value()?,
             Self::Settings => snapshot.settings = map.next_value()?,
+            Self::Components => snapshot.components = map.next_value_seed(list(few("components")))?,
             Self::Ranges => snapshot.ranges = map.next_value_seed(list(few("ranges")))?,
             Self::Reservations => {
                 snapshot.reservations = map.next_value_seed(list(entries("reservations")))?;

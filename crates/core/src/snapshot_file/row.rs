@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::{SCHEMA, VERSION};
 use crate::owner::{Holder, Origin, Owner};
 use crate::range::{Carrier, EphemeralRange, FirewallRule, Reservation};
-use crate::snapshot::{Gap, Host, LocalAddress, Settings, Snapshot};
+use crate::snapshot::{Component, Gap, Host, LocalAddress, Settings, Snapshot};
 use crate::socket::{Family, OwnerState, Socket, SocketOptions, State, Transport};
 
 /// A snapshot of portolan: one look at the network ports of one host.
@@ -29,6 +29,8 @@ pub(super) struct File<'a> {
     host: &'a Host,
     /// Settings that decide about ports.
     settings: &'a Settings,
+    /// Parts of the system that set ports aside.
+    components: &'a [Component],
     /// Ephemeral ranges.
     ranges: &'a [EphemeralRange],
     /// Ports set aside.
@@ -64,6 +66,7 @@ impl<'a> File<'a> {
             taken_ms: snapshot.taken_ms,
             host: &snapshot.host,
             settings: &snapshot.settings,
+            components: &snapshot.components,
             ranges: &snapshot.ranges,
             reservations: &snapshot.reservations,
             addresses: &snapshot.addresses,

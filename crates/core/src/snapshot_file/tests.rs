@@ -6,7 +6,7 @@ use super::{SnapshotFileError, read, write};
 use crate::owner::{Container, Holder, Origin, Owner};
 use crate::port::PortRange;
 use crate::range::{Carrier, CarrierKind, EphemeralRange, FirewallRule, Reservation, ReservationKind};
-use crate::snapshot::{Gap, GapReason, Host, LocalAddress, Settings, Snapshot};
+use crate::snapshot::{Component, ComponentState, Gap, GapReason, Host, LocalAddress, Settings, Snapshot};
 use crate::socket::{Family, OwnerState, Socket, SocketOptions, State, Transport};
 
 fn range(first: u16, last: u16) -> PortRange {
@@ -55,6 +55,16 @@ fn owners() -> Vec<Owner> {
     vec![nginx, Owner { pid: 9, name: "x".into(), ..Owner::default() }]
 }
 
+fn settings() -> Settings {
+    Settings {
+        unprivileged_port_start: Some(1024),
+        ipv6: Some(true),
+        reserved_ports_value: Some(vec![range(1433, 1434)]),
+        hns_excludes_range: Some(false),
+        ..Settings::default()
+    }
+}
+
 fn rich() -> Snapshot {
     Snapshot {
         taken_ms: 1_700_000_000_123,
@@ -85,7 +95,8 @@ fn rich() -> Snapshot {
             kind: ReservationKind::Administered,
             by: Some("/etc/sysctl.d/60-portolan.conf".into()),
         }],
-        settings: Settings { unprivileged_port_start: Some(1024), ipv6: Some(true), ..Settings::default() },
+        settings: settings(),
+        components: vec![Component { name: "winnat".into(), state: ComponentState::Running }],
         addresses: vec![LocalAddress {
             address: "fe80::1".parse().unwrap(),
             prefix: 64,
@@ -170,7 +181,7 @@ fn every_truncation_is_an_error_that_says_so() {
     }
     assert_eq!(
         refusal(&bytes[..whole - 20]),
-        "line 33: the file ends early; make it again with `portolan snapshot --out FILE`"
+        "line 35: the file ends early; make it again with `portolan snapshot --out FILE`"
     );
     assert_eq!(read(&bytes[..whole]).unwrap(), rich(), "the last line feed is not needed");
 }

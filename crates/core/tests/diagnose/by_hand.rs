@@ -6,7 +6,7 @@ use portolan_core::diagnose::{Case, Finding, Outcome, Question, Reuse, Severity,
 use portolan_core::owner::{Holder, Origin, Owner};
 use portolan_core::port::{Port, PortRange};
 use portolan_core::range::{EphemeralRange, Reservation, ReservationKind};
-use portolan_core::snapshot::{LocalAddress, Snapshot};
+use portolan_core::snapshot::{LocalAddress, Settings, Snapshot, System};
 use portolan_core::socket::{Family, OwnerState, Socket, SocketOptions, State, Transport};
 
 pub(crate) const NOW: u64 = 1_800_000_000_000;
@@ -44,6 +44,31 @@ pub(crate) fn host_of_user() -> Snapshot {
     host.host.privileged = false;
     host.host.may_bind_privileged = false;
     host
+}
+
+/// A Windows host with its default dynamic range, looked at from an ordinary prompt. Sockets get no uid there.
+pub(crate) fn windows_host() -> Snapshot {
+    let mut host = host();
+    host.host.system = System::Windows;
+    host.host.uid = None;
+    host.host.user = Some(r"PC\ann".into());
+    host.host.privileged = false;
+    host.host.may_bind_privileged = true;
+    host.settings = Settings::default();
+    host.ranges.iter_mut().for_each(|range| range.range = PortRange::new(49152, 65535).unwrap());
+    host
+}
+
+/// The lines of `show excludedportrange protocol=tcp`, a star after what is administered.
+pub(crate) fn excluded(host: &mut Snapshot, table: &str) {
+    for line in table.split(',') {
+        let (range, kind) = match line.trim().strip_suffix('*') {
+            Some(range) => (range, ReservationKind::Administered),
+            None => (line.trim(), ReservationKind::System),
+        };
+        let transport = Some(Transport::Tcp);
+        host.reservations.push(Reservation { transport, ..reservation(range, kind) });
+    }
 }
 
 pub(crate) fn owner(pid: u32, name: &str) -> Owner {
@@ -129,6 +154,9 @@ pub(crate) fn trial(text: &str, port: u16) -> Trial {
         "EACCES" => refused("bind", 13),
         "EPERM" => refused("bind", 1),
         "EINVAL" => refused("bind", 22),
+        "WSAEACCES" => refused("bind", 10013),
+        "WSAEADDRINUSE" => refused("bind", 10048),
+        "WSAEADDRNOTAVAIL" => refused("bind", 10049),
         "EAFNOSUPPORT" => refused("socket", 97),
         other => panic!("no outcome {other}"),
     };

@@ -1,6 +1,7 @@
 //! Every rule on values: hosts built by hand, what is asked of them, what the kernel said, and what comes of it.
 
 mod by_hand;
+mod windows;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -344,7 +345,7 @@ fn an_outgoing_connection_is_told_as_one_and_the_far_port_is_held_by_nobody_here
             "portolan why 40000",
             "portolan close --local 10.0.0.5:40000",
             "kill 12",
-            "sysctl -w net.ipv4.ip_local_reserved_ports=40000,50051"
+            "portolan reserve add 40000"
         ]
     );
     assert_eq!(rules(&ask(&host, "8443", &[])), [("free", Note)]);
@@ -479,7 +480,7 @@ fn the_chart_groups_listeners_inside_the_ephemeral_range() {
         findings[0].summary,
         "2 ports of listeners lie inside the ephemeral range 32768-60999 and are not reserved: 50051, 56379."
     );
-    assert_eq!(commands(&findings[0]), ["sysctl -w net.ipv4.ip_local_reserved_ports=50051,56379"]);
+    assert_eq!(commands(&findings[0]), ["portolan reserve add 50051 56379"]);
 }
 
 #[test]

@@ -23,12 +23,13 @@ use crate::{Error, Namespace, OwnerSearch, SocketFilter};
 
 pub(crate) use system::bind::{Refusal, SYSTEM, as_user, bound, try_bind};
 pub use system::change::{effective_uid, place, range_now, reserved_now};
-pub(crate) use system::change::{observe, perform, private_folder, sweep, sync_folder};
+pub(crate) use system::change::{observe, perform, permitted, private_file, private_folder, sync_folder};
 pub use system::close::connections;
 pub use system::handover::EndSignals;
 pub(crate) use system::handover::{allow_descriptors, become_program, listen};
 pub use system::host::processor_time;
 pub(crate) use system::namespace::within;
+pub(crate) use system::own_file::{before as file_before, restore as restore_file};
 pub use system::stop::{caller, processes};
 
 /// What is set about ports, in one network namespace.

@@ -34,6 +34,7 @@ pub(crate) fn host() -> Host {
         uid: Some(rustix::process::geteuid().as_raw()),
         privileged: [CAP_DAC_READ_SEARCH, CAP_NET_ADMIN, CAP_SYS_PTRACE].into_iter().all(may),
         may_bind_privileged: may(CAP_NET_BIND_SERVICE),
+        ..Host::default()
     }
 }
 

@@ -17,6 +17,7 @@ mod kernel;
 pub(crate) mod namespace;
 mod netlink;
 mod origins;
+pub(crate) mod own_file;
 pub(crate) mod owners;
 mod packet_filter;
 mod process;

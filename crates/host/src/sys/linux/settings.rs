@@ -4,6 +4,7 @@
 //! namespace of the thread, besides the files of /etc, which hold for the host at boot.
 
 use std::io;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use portolan_core::kernel::malformed::Malformed;
@@ -17,6 +18,8 @@ use crate::sys::HostSettings;
 
 /// Files of settings that are read at most.
 const FILES: usize = 1000;
+/// What a gap calls them.
+pub(super) const FILES_OF_SETTINGS: &str = "files of settings";
 
 /// The settings of this thread's namespace.
 pub(crate) fn settings() -> Reading<HostSettings> {
@@ -33,7 +36,8 @@ pub(crate) fn settings() -> Reading<HostSettings> {
     let ranges = ranges.collect();
     let reserved =
         value(sysctl::RESERVED_PORTS, "reservations", gaps, sysctl::reserved_ports).unwrap_or_default();
-    let files = if reserved.is_empty() { Vec::new() } else { files() };
+    // The kernel's own value is what counts here; a file that cannot be read only leaves untold where it comes from.
+    let files = if reserved.is_empty() { Vec::new() } else { files().value };
     let addresses = addresses::addresses().unwrap_or_else(|error| {
         gaps.push(Gap::new("addresses", file::reason(&error), format!("getifaddrs: {error}")));
         Vec::new()
@@ -47,6 +51,7 @@ pub(crate) fn settings() -> Reading<HostSettings> {
             .map(|value: u8| value != 0)
             .filter(|_| ipv6),
         ipv6: Some(ipv6),
+        ..Settings::default()
     };
     let reservations = sysctl::reservations(&reserved, &files);
     Reading { value: HostSettings { ranges, reservations, settings, addresses }, gaps: std::mem::take(gaps) }
@@ -91,20 +96,35 @@ fn number<T: FromStr>(key: &'static str, gaps: &mut Vec<Gap>) -> Option<T> {
     }
 }
 
-/// The files that set the kernel's settings at boot, in the order they are applied. Those that cannot be read are left
-/// out: the kernel's own value is what counts, the files only say where it comes from.
-pub(super) fn files() -> Vec<SysctlFile> {
-    let in_folder =
-        |folder: &&str| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let named = sysctl::FOLDERS
-        .iter()
-        .flat_map(in_folder)
-        .filter(|path| path.extension().is_some_and(|e| e == "conf"));
-    let parse = |path: std::path::PathBuf| {
-        let text = file::text(&path, file::LONG).ok()?;
-        Some(SysctlFile::parse(path.to_string_lossy(), &text))
-    };
-    sysctl::in_force(named.chain([sysctl::LAST_FILE.into()]).take(FILES).filter_map(parse).collect())
+/// The files that set the kernel's settings at boot, in the order they are applied.
+pub(super) fn files() -> Reading<Vec<SysctlFile>> {
+    let gaps = &mut Vec::new();
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for folder in sysctl::FOLDERS {
+        match std::fs::read_dir(folder) {
+            Ok(entries) => paths.extend(entries.flatten().map(|entry| entry.path())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => gaps.push(file::gap(FILES_OF_SETTINGS, folder, &error)),
+        }
+    }
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
+    paths.push(sysctl::LAST_FILE.into());
+    if paths.len() > FILES {
+        gaps.push(Gap::new(FILES_OF_SETTINGS, GapReason::TooLarge, format!("more than {FILES} files")));
+    }
+    let files = paths.into_iter().take(FILES).filter_map(|path| {
+        let shown = path.to_string_lossy();
+        match file::text(&path, file::LONG) {
+            Ok(text) => Some(SysctlFile::parse(shown, &text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                gaps.push(file::gap(FILES_OF_SETTINGS, &shown, &error));
+                None
+            }
+        }
+    });
+    let value = sysctl::in_force(files.collect());
+    Reading { value, gaps: std::mem::take(gaps) }
 }
 
 /// Whether the kernel makes IPv6 sockets.

@@ -40,7 +40,8 @@ pub(crate) fn perform(action: &Action) -> Result<(), Error> {
         Action::CloseConnections { .. }
         | Action::SetRange { .. }
         | Action::Reserve { .. }
-        | Action::Unreserve { .. } => {
+        | Action::Unreserve { .. }
+        | Action::Windows(_) => {
             Err(Error::new("carry this step out", io::Error::from(io::ErrorKind::Unsupported)))
         }
     }

@@ -1,0 +1,444 @@
+//! What can be done to Windows' ports, as data: dynamic ranges, exclusions, services, optional features, a restart.
+//!
+//! Source: `netsh int ipv4|ipv6 set dynamicport`, `add|delete excludedportrange` (a deletion names exactly the start and
+//! count that were added), the service control manager, `dism /Online /Enable-Feature|/Disable-Feature /NoRestart`
+//! (3010: done, and takes effect with the next restart). How each is carried out is the host's affair.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::Decision;
+use crate::port::PortRange;
+use crate::range::{Reservation, ReservationKind};
+use crate::snapshot::ComponentState;
+use crate::socket::{Family, Transport};
+
+/// netsh's two stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NetshStore {
+    /// `store=active`: until the next restart.
+    Active,
+    /// `store=persistent`: now, and after each restart.
+    Persistent,
+}
+
+/// One of Windows' four tables of dynamic and excluded ranges, in one of the stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    /// `ipv4` or `ipv6`.
+    pub family: Family,
+    /// `tcp` or `udp`.
+    pub transport: Transport,
+    /// Where.
+    pub store: NetshStore,
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let until = if self.store == NetshStore::Active { " (until the next restart)" } else { "" };
+        write!(f, "{} {}{until}", self.family, self.transport)
+    }
+}
+
+/// One thing to do on Windows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "windows")]
+pub enum WindowsAction {
+    /// Sets a dynamic range.
+    SetDynamicRange {
+        /// Which.
+        table: Table,
+        /// What must be there before.
+        from: PortRange,
+        /// What is there afterwards.
+        to: PortRange,
+        /// What setting the other family's range may have left here instead of `from`.
+        coupled: Vec<PortRange>,
+    },
+    /// Adds an administered exclusion.
+    AddExclusion {
+        /// Where.
+        table: Table,
+        /// Which.
+        range: PortRange,
+    },
+    /// Deletes an administered exclusion, exactly as it was added.
+    DeleteExclusion {
+        /// Where.
+        table: Table,
+        /// Which.
+        range: PortRange,
+    },
+    /// Looks whether a part of the system still has some of these ports set aside.
+    LookAgain {
+        /// Where.
+        table: Table,
+        /// Which.
+        range: PortRange,
+        /// Whether the plan stops where it has.
+        stop: bool,
+    },
+    /// Stops a service, through the service control manager.
+    StopService {
+        /// Its name.
+        name: String,
+    },
+    /// Starts a service.
+    StartService {
+        /// Its name.
+        name: String,
+    },
+    /// Turns an optional feature on; takes effect with the next restart.
+    EnableFeature {
+        /// Its name, as dism has it.
+        name: String,
+    },
+    /// Turns an optional feature off; takes effect with the next restart.
+    DisableFeature {
+        /// Its name.
+        name: String,
+    },
+    /// Restarts Windows. It has happened once the boot is another than the one it was begun in.
+    Restart {
+        /// The boot it was begun in; none in a plan.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        begun_in: Option<String>,
+    },
+}
+
+/// What dism says of an optional feature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeatureState {
+    /// On.
+    Enabled,
+    /// Off.
+    Disabled,
+    /// On with the next restart.
+    EnablePending,
+    /// Off with the next restart.
+    DisablePending,
+    /// Not part of this Windows, or its files were removed.
+    Absent,
+}
+
+/// What is there now, for what a [`WindowsAction`] is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WindowsNow {
+    /// The dynamic range of a table.
+    Range(PortRange),
+    /// The excluded ranges of a table. For an action on the persistent store: those in force, since that is what a new
+    /// one collides with.
+    Excluded(Vec<Reservation>),
+    /// A service.
+    Service(ComponentState),
+    /// An optional feature.
+    Feature(FeatureState),
+    /// The identity of this boot.
+    Boot(String),
+}
+
+impl fmt::Display for WindowsAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SetDynamicRange { table, from, to, .. } => {
+                write!(f, "{table}: dynamic range {from} → {to}")
+            }
+            Self::AddExclusion { table, range } => write!(f, "{table}: exclude {range}"),
+            Self::DeleteExclusion { table, range } => write!(f, "{table}: delete the exclusion {range}"),
+            Self::LookAgain { table, range, .. } => {
+                write!(f, "{table}: look whether {range} is still set aside by the system")
+            }
+            Self::StopService { name } => write!(f, "stop the service {name}"),
+            Self::StartService { name } => write!(f, "start the service {name}"),
+            Self::EnableFeature { name } => write!(f, "turn the feature {name} on"),
+            Self::DisableFeature { name } => write!(f, "turn the feature {name} off"),
+            Self::Restart { .. } => f.write_str("restart Windows"),
+        }
+    }
+}
+
+impl WindowsAction {
+    /// A restart that has not begun.
+    pub const RESTART: Self = Self::Restart { begun_in: None };
+
+    /// What takes it back; nothing for a look and a restart.
+    pub fn inverse(&self) -> Option<Self> {
+        Some(match self.clone() {
+            Self::SetDynamicRange { table, from, to, coupled } => {
+                Self::SetDynamicRange { table, from: to, to: from, coupled }
+            }
+            Self::AddExclusion { table, range } => Self::DeleteExclusion { table, range },
+            Self::DeleteExclusion { table, range } => Self::AddExclusion { table, range },
+            Self::StopService { name } => Self::StartService { name },
+            Self::StartService { name } => Self::StopService { name },
+            Self::EnableFeature { name } => Self::DisableFeature { name },
+            Self::DisableFeature { name } => Self::EnableFeature { name },
+            Self::LookAgain { .. } | Self::Restart { .. } => return None,
+        })
+    }
+
+    /// Whether its effect ends with this boot.
+    pub fn is_runtime(&self) -> bool {
+        match self {
+            Self::SetDynamicRange { table, .. }
+            | Self::AddExclusion { table, .. }
+            | Self::DeleteExclusion { table, .. } => table.store == NetshStore::Active,
+            Self::StopService { .. } | Self::StartService { .. } => true,
+            Self::LookAgain { .. }
+            | Self::EnableFeature { .. }
+            | Self::DisableFeature { .. }
+            | Self::Restart { .. } => false,
+        }
+    }
+
+    /// Whether what it changed can be looked at afterwards. A restart ends the one who would look.
+    pub fn is_setting(&self) -> bool {
+        !matches!(self, Self::Restart { .. })
+    }
+
+    /// Whether Windows has to restart before it takes effect.
+    pub fn needs_restart(&self) -> bool {
+        matches!(self, Self::EnableFeature { .. } | Self::DisableFeature { .. })
+    }
+}
+
+/// Compares what an action expects with what is there; see [`super::decide`].
+pub(super) fn decide(action: &WindowsAction, now: &WindowsNow) -> Decision {
+    use WindowsAction as A;
+    let doing = || Decision::Do(super::Action::Windows(action.clone()));
+    match (action, now) {
+        (A::SetDynamicRange { table, from, to, coupled }, WindowsNow::Range(range)) => {
+            if range == to {
+                Decision::AlreadySo
+            } else if range == from || coupled.contains(range) {
+                doing()
+            } else {
+                Decision::Changed(format!(
+                    "{table}: the dynamic range is {range}, not {from} as expected: it was changed meanwhile"
+                ))
+            }
+        }
+        (A::AddExclusion { table, range }, WindowsNow::Excluded(now)) => {
+            let mut overlapping = now.iter().filter(|r| r.range.overlaps(*range));
+            if now.iter().any(|r| r.kind == ReservationKind::Administered && covers(r.range, *range)) {
+                Decision::AlreadySo
+            } else if let Some(other) = overlapping.next() {
+                Decision::Changed(format!("{table}: {range} overlaps {}, {}", other.range, kind(other)))
+            } else {
+                doing()
+            }
+        }
+        (A::DeleteExclusion { table, range }, WindowsNow::Excluded(now)) => {
+            let overlapping = now.iter().find(|r| r.range.overlaps(*range));
+            match overlapping {
+                _ if now.iter().any(|r| r.range == *range && r.kind == ReservationKind::Administered) => {
+                    doing()
+                }
+                None => Decision::AlreadySo,
+                Some(other) => Decision::Changed(format!(
+                    "{table}: the exclusion {range} is {}, {}, by now: Windows deletes only exactly what was added",
+                    other.range,
+                    kind(other)
+                )),
+            }
+        }
+        (A::LookAgain { table, range, stop }, WindowsNow::Excluded(now)) => {
+            let kept = now.iter().find(|r| r.kind == ReservationKind::System && r.range.overlaps(*range));
+            match kept.filter(|_| *stop) {
+                Some(kept) => {
+                    Decision::Changed(format!("{table}: {} is still set aside by the system", kept.range))
+                }
+                None => Decision::AlreadySo,
+            }
+        }
+        _ => decide_component(action, now),
+    }
+}
+
+/// The same for services, features and restarts.
+fn decide_component(action: &WindowsAction, now: &WindowsNow) -> Decision {
+    use WindowsAction as A;
+    match (action, now) {
+        (A::StopService { .. }, WindowsNow::Service(ComponentState::Stopped | ComponentState::Absent))
+        | (A::StartService { .. }, WindowsNow::Service(ComponentState::Running))
+        | (
+            A::EnableFeature { .. },
+            WindowsNow::Feature(FeatureState::Enabled | FeatureState::EnablePending),
+        )
+        | (
+            A::DisableFeature { .. },
+            WindowsNow::Feature(FeatureState::Disabled | FeatureState::DisablePending),
+        ) => Decision::AlreadySo,
+        (A::StartService { name }, WindowsNow::Service(ComponentState::Absent)) => {
+            Decision::Changed(format!("the service {name} is not installed"))
+        }
+        (
+            A::EnableFeature { name } | A::DisableFeature { name },
+            WindowsNow::Feature(FeatureState::Absent),
+        ) => Decision::Changed(format!("this Windows does not have the feature {name}")),
+        (A::Restart { begun_in: Some(boot) }, WindowsNow::Boot(here)) if boot != here => Decision::AlreadySo,
+        (A::Restart { .. }, WindowsNow::Boot(here)) => {
+            Decision::Do(super::Action::Windows(A::Restart { begun_in: Some(here.clone()) }))
+        }
+        _ => Decision::Do(super::Action::Windows(action.clone())),
+    }
+}
+
+fn covers(wide: PortRange, narrow: PortRange) -> bool {
+    wide.first() <= narrow.first() && narrow.last() <= wide.last()
+}
+
+fn kind(reservation: &Reservation) -> &'static str {
+    match reservation.kind {
+        ReservationKind::Administered => "an administered exclusion",
+        ReservationKind::System => "which the system has set aside",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::Action;
+
+    const TCP: Table =
+        Table { family: Family::Ipv4, transport: Transport::Tcp, store: NetshStore::Persistent };
+
+    fn range(text: &str) -> PortRange {
+        text.parse().unwrap()
+    }
+
+    fn excluded(table: &[&str]) -> WindowsNow {
+        let reservation = |text: &&str| {
+            let kind =
+                if text.ends_with('*') { ReservationKind::Administered } else { ReservationKind::System };
+            Reservation {
+                range: range(text.trim_end_matches('*')),
+                transport: None,
+                family: None,
+                kind,
+                by: None,
+            }
+        };
+        WindowsNow::Excluded(table.iter().map(reservation).collect())
+    }
+
+    fn told(action: &WindowsAction, now: &WindowsNow) -> String {
+        match decide(action, now) {
+            Decision::Do(action) => action.to_string(),
+            Decision::AlreadySo => "already so".into(),
+            Decision::Changed(how) => how,
+        }
+    }
+
+    #[test]
+    fn every_inverse_leads_back_and_every_action_survives_the_journal() {
+        let name = "winnat".to_owned();
+        let actions = [
+            WindowsAction::SetDynamicRange {
+                table: TCP,
+                from: range("1024-15000"),
+                to: range("49152-65535"),
+                coupled: vec![range("1025-15000")],
+            },
+            WindowsAction::AddExclusion { table: TCP, range: range("5432") },
+            WindowsAction::StopService { name: name.clone() },
+            WindowsAction::EnableFeature { name },
+            WindowsAction::LookAgain { table: TCP, range: range("5432"), stop: true },
+            WindowsAction::Restart { begun_in: Some("a".into()) },
+        ];
+        for action in actions {
+            if let Some(inverse) = action.inverse() {
+                assert_eq!(inverse.inverse(), Some(action.clone()));
+            }
+            let action = Action::Windows(action);
+            let line = serde_json::to_string(&action).unwrap();
+            assert_eq!(serde_json::from_str::<Action>(&line).unwrap(), action, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_dynamic_range_may_be_what_the_other_family_left_there_and_nothing_else() {
+        let (from, to) = (range("1024-15000"), range("49152-65535"));
+        let set = WindowsAction::SetDynamicRange { table: TCP, from, to, coupled: vec![range("2000-9000")] };
+        let now = |text| WindowsNow::Range(range(text));
+        assert_eq!(told(&set, &now("49152-65535")), "already so");
+        assert_eq!(told(&set, &now("1024-15000")), "ipv4 tcp: dynamic range 1024-15000 → 49152-65535");
+        assert_eq!(told(&set, &now("2000-9000")), "ipv4 tcp: dynamic range 1024-15000 → 49152-65535");
+        assert!(told(&set, &now("3000-9000")).ends_with("it was changed meanwhile"));
+    }
+
+    #[test]
+    fn exclusions_are_added_beside_others_and_deleted_exactly_as_they_were_added() {
+        let add = |text| WindowsAction::AddExclusion { table: TCP, range: range(text) };
+        let delete = |text| add(text).inverse().unwrap();
+        let now = excluded(&["1131-1230", "50000-50059*", "6000*"]);
+        assert_eq!(told(&add("5432"), &now), "ipv4 tcp: exclude 5432");
+        assert_eq!(told(&add("50020"), &now), "already so");
+        assert_eq!(
+            told(&add("1200"), &now),
+            "ipv4 tcp: 1200 overlaps 1131-1230, which the system has set aside"
+        );
+        assert_eq!(told(&delete("6000"), &now), "ipv4 tcp: delete the exclusion 6000");
+        assert_eq!(told(&delete("5432"), &now), "already so");
+        assert!(told(&delete("50020"), &now).ends_with("Windows deletes only exactly what was added"));
+        assert!(told(&delete("1131-1230"), &now).contains("which the system has set aside"));
+        let look = |stop| WindowsAction::LookAgain { table: TCP, range: range("1200"), stop };
+        assert_eq!(told(&look(true), &now), "ipv4 tcp: 1131-1230 is still set aside by the system");
+        assert_eq!(told(&look(false), &now), "already so");
+    }
+
+    #[test]
+    fn services_features_and_restarts_that_are_so_already_are_left_alone() {
+        let name = || "x".to_owned();
+        for (action, now, wanted) in [
+            (
+                WindowsAction::StopService { name: name() },
+                WindowsNow::Service(ComponentState::Absent),
+                "already so",
+            ),
+            (
+                WindowsAction::StartService { name: name() },
+                WindowsNow::Service(ComponentState::Running),
+                "already so",
+            ),
+            (
+                WindowsAction::StartService { name: name() },
+                WindowsNow::Service(ComponentState::Absent),
+                "the service x is not installed",
+            ),
+            (
+                WindowsAction::DisableFeature { name: name() },
+                WindowsNow::Feature(FeatureState::DisablePending),
+                "already so",
+            ),
+            (
+                WindowsAction::EnableFeature { name: name() },
+                WindowsNow::Feature(FeatureState::DisablePending),
+                "turn the feature x on",
+            ),
+            (
+                WindowsAction::EnableFeature { name: name() },
+                WindowsNow::Feature(FeatureState::Absent),
+                "this Windows does not have the feature x",
+            ),
+            (WindowsAction::RESTART, WindowsNow::Boot("b".into()), "restart Windows"),
+            (
+                WindowsAction::Restart { begun_in: Some("b".into()) },
+                WindowsNow::Boot("b".into()),
+                "restart Windows",
+            ),
+            (
+                WindowsAction::Restart { begun_in: Some("a".into()) },
+                WindowsNow::Boot("b".into()),
+                "already so",
+            ),
+        ] {
+            assert_eq!(told(&action, &now), wanted, "{action} at {now:?}");
+        }
+        let begun = decide(&WindowsAction::RESTART, &WindowsNow::Boot("b".into()));
+        let written = WindowsAction::Restart { begun_in: Some("b".into()) };
+        assert_eq!(begun, Decision::Do(Action::Windows(written)), "the journal keeps the boot it began in");
+    }
+}
