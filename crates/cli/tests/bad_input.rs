@@ -1,4 +1,5 @@
 //! Bad input, end to end: one clear line with what to type, exit code 2, no panic; whatever a file holds.
+#![cfg(target_os = "linux")]
 
 use std::fs;
 use std::path::PathBuf;

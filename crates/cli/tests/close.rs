@@ -1,4 +1,5 @@
 //! `portolan close`, end to end: connections end, programs live, listeners stay.
+#![cfg(target_os = "linux")]
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,4 +1,5 @@
 //! `portolan free`, end to end, on real processes in network namespaces: who is stopped, who lives, and what is said.
+#![cfg(target_os = "linux")]
 
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;

@@ -1,4 +1,5 @@
 //! `portolan hold`, end to end: until a signal, for a time, for a command, and handed to one.
+#![cfg(target_os = "linux")]
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{TcpStream, UdpSocket};

@@ -1,4 +1,5 @@
 //! `portolan list`, end to end: the same rows and owners as ss shows, and filters that choose among them.
+#![cfg(target_os = "linux")]
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
 //! `portolan pick`, end to end: what is offered, what is not, and that it binds while others take ports.
+#![cfg(target_os = "linux")]
 
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

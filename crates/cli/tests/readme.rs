@@ -1,4 +1,5 @@
 //! The README says nothing that the program does not know: every command in it is typed as it stands.
+#![cfg(target_os = "linux")]
 
 use std::fs;
 use std::path::Path;

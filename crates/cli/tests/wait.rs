@@ -1,4 +1,5 @@
 //! `portolan wait`, end to end: each state, reached at once, meanwhile, and not at all; and what the waiting costs.
+#![cfg(target_os = "linux")]
 
 use std::process::{Child, Command, Stdio};
 use std::thread;

@@ -1,4 +1,5 @@
 //! `portolan who`, end to end: every holder of a port, and how far it is reachable.
+#![cfg(target_os = "linux")]
 
 use portolan_testbed::{Answer, Held, Namespace, program};
 use serde_json::Value;

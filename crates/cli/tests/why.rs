@@ -1,5 +1,6 @@
 //! `portolan why`, end to end: each cause is made in a network namespace, and must be named by its rule, with
 //! evidence, the system's code, a remedy to type, and the exit code.
+#![cfg(target_os = "linux")]
 
 use std::process::Command;
 

@@ -3,7 +3,9 @@
 //! It never disturbs a running service. A TCP trial binds and does not listen, so it takes no connection. A UDP trial
 //! without options succeeds only where no other socket is in the way, so it takes nobody's datagrams; one with
 //! SO_REUSEADDR could (as could `bind(0)` with it, which shares ports in silence) and is made only on a port that the
-//! table shows without any holder. While it lasts, some microseconds, a service that binds just then meets it.
+//! table shows without any holder. On Windows the same holds for TCP, where that option takes a port over, and for a
+//! plain UDP trial on one address while somebody holds all of them. While it lasts, some microseconds, a service that
+//! binds just then meets it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -36,7 +38,7 @@ fn every_trial(question: &Question, seen: &Snapshot) -> Vec<Trial> {
 
 fn one_trial(question: &Question, address: IpAddr, reuse: Reuse, seen: &Snapshot) -> Trial {
     let endpoint = SocketAddr::new(address, question.port.map_or(0, u16::from));
-    if let Some(reason) = would_disturb(question, reuse, seen) {
+    if let Some(reason) = would_disturb(question, address, reuse, seen) {
         return Trial { address: endpoint, reuse, outcome: Outcome::NotTried { reason }, inferred: true };
     }
     let (address, outcome) =
@@ -48,22 +50,40 @@ fn one_trial(question: &Question, address: IpAddr, reuse: Reuse, seen: &Snapshot
 }
 
 /// Why this trial could take something from a running service; none where it cannot.
-fn would_disturb(question: &Question, reuse: Reuse, seen: &Snapshot) -> Option<String> {
-    if question.transport != Transport::Udp || reuse == Reuse::Plain {
+fn would_disturb(question: &Question, address: IpAddr, reuse: Reuse, seen: &Snapshot) -> Option<String> {
+    let takes_over = sys::REUSE_TAKES_OVER && reuse == Reuse::ReuseAddress;
+    // Where a socket of a wildcard lets a bind to one of its addresses in, as Windows does, its datagrams go there.
+    let takes_datagrams = question.transport == Transport::Udp
+        && (reuse == Reuse::ReuseAddress || (sys::REUSE_TAKES_OVER && !address.is_unspecified()));
+    if !takes_over && !takes_datagrams {
         return None;
     }
     let Some(port) = question.port else {
-        return Some(
-            "with SO_REUSEADDR the system may give a UDP port that a running service uses".to_owned(),
-        );
+        return (reuse == Reuse::ReuseAddress).then(|| {
+            format!(
+                "with SO_REUSEADDR the system may give a {} port that a running service uses",
+                question.transport.name().to_ascii_uppercase()
+            )
+        });
     };
-    let holder = |socket: &&Socket| socket.transport == Transport::Udp && socket.local_port == port.number();
-    seen.sockets.iter().find(holder).map(|socket| {
-        format!(
-            "{} is held, and a trial with SO_REUSEADDR could take its datagrams; it binds only if that socket \
-             set SO_REUSEADDR too, which the system does not show",
-            socket.local()
-        )
+    let of_port =
+        |socket: &&Socket| socket.transport == question.transport && socket.local_port == port.number();
+    let mut holders = seen.sockets.iter().filter(of_port);
+    let holder = match reuse {
+        Reuse::ReuseAddress => holders.next()?,
+        Reuse::Plain if holders.clone().any(|socket| socket.local_address() == address) => return None,
+        Reuse::Plain => holders.find(|socket| socket.is_wildcard())?,
+    };
+    let held = format!("{} is held, and a trial", holder.local());
+    Some(match (sys::REUSE_TAKES_OVER, reuse) {
+        (true, Reuse::Plain) => format!("{held} on one of its addresses would take its datagrams meanwhile"),
+        (true, Reuse::ReuseAddress) => {
+            format!("{held} with SO_REUSEADDR would take it over, as that option does on this system")
+        }
+        (false, _) => format!(
+            "{held} with SO_REUSEADDR could take its datagrams; it binds only if that socket set SO_REUSEADDR too, \
+             which the system does not show"
+        ),
     })
 }
 

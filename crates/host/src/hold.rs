@@ -2,7 +2,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::OwnedFd;
 
 use portolan_core::diagnose::Reuse;
 use portolan_core::kernel::error_code;
@@ -17,7 +16,7 @@ pub struct Held {
     pub transport: Transport,
     /// Where: `[::]` stands for every address of both families.
     pub address: SocketAddr,
-    socket: OwnedFd,
+    socket: sys::BoundSocket,
 }
 
 /// A port that could not be had.
@@ -101,17 +100,21 @@ pub fn hold_first(
 /// Becomes another program, in this process. The ports are let go in the instant it begins; with `pass` it gets
 /// them instead, as sd_listen_fds(3) says: from descriptor 3 on, TCP sockets listening. Returns only where it failed.
 pub fn become_program(program: &OsStr, arguments: &[OsString], held: Vec<Held>, pass: bool) -> Error {
-    let mut sockets = Vec::new();
-    for held in if pass { &held[..] } else { &[] } {
-        if held.transport == Transport::Tcp
-            && let Err(source) = sys::listen(&held.socket)
-        {
-            return Error::new(format!("listen on {}", held.address), source);
+    let (mut passed, mut kept) = (Vec::new(), Vec::new());
+    for Held { transport, address, socket } in held {
+        if !pass {
+            kept.push(socket);
+            continue;
         }
-        sockets.push((&held.socket, format!("{}-{}", held.transport, held.address.port())));
+        if transport == Transport::Tcp
+            && let Err(source) = sys::listen(&socket)
+        {
+            return Error::new(format!("listen on {address}"), source);
+        }
+        passed.push((socket, format!("{transport}-{}", address.port())));
     }
     let doing = format!("run {}", program.to_string_lossy());
-    Error::new(doing, sys::become_program(program, arguments, &sockets))
+    Error::new(doing, sys::become_program(program, arguments, &passed, kept))
 }
 
 /// A dual-stack socket stands for both families; a host without IPv6 has one for IPv4.

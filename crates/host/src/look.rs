@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use portolan_core::port::PortSet;
 use portolan_core::snapshot::Snapshot;
-use portolan_core::socket::{Family, State, Transport};
+use portolan_core::socket::{Family, Socket, State, Transport};
 
 use crate::sys::HostSettings;
 use crate::{Error, sys};
@@ -33,6 +33,14 @@ pub struct SocketFilter {
     pub states: BTreeSet<State>,
     /// Local ports; none for all.
     pub local_ports: Option<PortSet>,
+}
+
+impl SocketFilter {
+    /// Whether it lets that socket of a wanted transport and family through.
+    pub(crate) fn accepts(&self, socket: &Socket) -> bool {
+        (self.states.is_empty() || self.states.contains(&socket.state))
+            && self.local_ports.as_ref().is_none_or(|ports| ports.contains(socket.local_port))
+    }
 }
 
 /// Whose the sockets are: how far to look.
@@ -91,9 +99,9 @@ pub fn look(look: &Look) -> Result<Snapshot, Error> {
     snapshot.host = sys::host(&look.namespace)?;
     let Sections { settings, counters, carriers, firewall } = look.sections;
     if settings {
-        let HostSettings { ranges, reservations, settings, addresses } =
+        let HostSettings { ranges, reservations, settings, components, addresses } =
             sys::settings(&look.namespace)?.into_value(&mut gaps);
-        snapshot = Snapshot { ranges, reservations, settings, addresses, ..snapshot };
+        snapshot = Snapshot { ranges, reservations, settings, components, addresses, ..snapshot };
     }
     if counters {
         snapshot.counters = sys::counters(&look.namespace)?.into_value(&mut gaps);

@@ -1,5 +1,6 @@
 //! The bind trial and core's conflict rule against the real kernel, in network namespaces made by the tests: each way
 //! to hold a port beside each way to ask for it; and that a trial disturbs nobody.
+#![cfg(target_os = "linux")]
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};

@@ -2,6 +2,7 @@
 //! kind; and what `ss` of Debian 12 does not show: bound sockets, options, filters.
 //!
 //! Nothing moves in the namespace while it is read, so both must show exactly the same.
+#![cfg(target_os = "linux")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};

@@ -1,27 +1,34 @@
 //! The façade: a few typed functions for each system, returning values. Nothing above it knows a system.
 //!
 //! Another system is a folder beside `linux` with the same functions, and an arm here; the compiler then lists
-//! what is missing.
+//! what is missing. What a folder gives under one name (`BoundSocket`) is a type of its system: nothing above relies
+//! on more than that it can be dropped.
 
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
 use linux as system;
 
-#[cfg(not(target_os = "linux"))]
-compile_error!("portolan reads Linux so far; another system needs a folder beside sys/linux");
+#[cfg(target_os = "windows")]
+mod windows;
+#[cfg(target_os = "windows")]
+use windows as system;
+
+#[cfg(not(any(target_os = "linux", target_os = "windows")))]
+compile_error!("portolan reads Linux and Windows; another system needs a folder beside sys/linux");
 
 use std::collections::BTreeMap;
 
 use portolan_core::kernel::services::Services;
 use portolan_core::owner::{Holder, Origin, Owner};
 use portolan_core::range::{Carrier, EphemeralRange, FirewallRule, Reservation};
-use portolan_core::snapshot::{Host, LocalAddress, Reading, Settings};
+use portolan_core::snapshot::{Component, Host, LocalAddress, Reading, Settings};
 use portolan_core::socket::Socket;
 
 use crate::{Error, Namespace, OwnerSearch, SocketFilter};
 
-pub(crate) use system::bind::{Refusal, SYSTEM, as_user, bound, try_bind};
+pub use system::bind::SYSTEM;
+pub(crate) use system::bind::{BoundSocket, REUSE_TAKES_OVER, Refusal, as_user, bound, try_bind};
 pub use system::change::{effective_uid, place, range_now, reserved_now};
 pub(crate) use system::change::{observe, perform, permitted, private_file, private_folder, sync_folder};
 pub use system::close::connections;
@@ -41,6 +48,8 @@ pub struct HostSettings {
     pub reservations: Vec<Reservation>,
     /// Other settings.
     pub settings: Settings,
+    /// Parts of the system that set ports aside (Windows).
+    pub components: Vec<Component>,
     /// Addresses.
     pub addresses: Vec<LocalAddress>,
 }
@@ -122,13 +131,14 @@ pub struct Holdings {
     pub owners: Vec<Owner>,
 }
 
-/// The sockets of a namespace that the filter lets through. Fails where the namespace cannot be entered, or where
+/// The sockets of a namespace that the filter lets through; `first_holder` of each is what this system notes there for
+/// [`holdings`], which must follow. Fails where the namespace cannot be entered, or where
 /// nothing can be read at all.
 pub fn sockets(namespace: &Namespace, filter: &SocketFilter) -> Result<Reading<Sockets>, Error> {
     system::sockets::read(namespace, filter)
 }
 
-/// Who holds these sockets: writes `first_holder`, `holder_count` and `owner_state` into them.
+/// Who holds these sockets, as [`sockets`] gave them: writes `first_holder`, `holder_count` and `owner_state` into them.
 pub fn holdings(sockets: &mut [Socket], origins: &[Origin], search: OwnerSearch) -> Reading<Holdings> {
     system::owners::find(sockets, origins, search)
 }

@@ -21,7 +21,13 @@ use rustix::thread::{
 use crate::Error;
 
 /// The system whose codes [`Refusal`] carries.
-pub(crate) const SYSTEM: System = System::Linux;
+pub const SYSTEM: System = System::Linux;
+
+/// Whether a bind with SO_REUSEADDR takes a port from a socket that holds it.
+pub(crate) const REUSE_TAKES_OVER: bool = false;
+
+/// A socket that holds a port until it is dropped.
+pub(crate) type BoundSocket = OwnedFd;
 
 /// Why a bind did not come about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +57,7 @@ pub(crate) fn bound(
     mut address: SocketAddr,
     interface: Option<&str>,
     reuse: Reuse,
-) -> Result<(OwnedFd, SocketAddr), Refusal> {
+) -> Result<(BoundSocket, SocketAddr), Refusal> {
     let refused = |call| {
         move |code: Errno| Refusal {
             call,

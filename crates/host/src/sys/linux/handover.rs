@@ -88,11 +88,13 @@ pub(crate) fn allow_descriptors(sockets: usize) {
 }
 
 /// Becomes a program in this process, so that its pid stays. What is passed, with its name, is open there from
-/// descriptor 3 on; every other socket of ours is closed. Returns only where it failed.
+/// descriptor 3 on; every other socket of ours, so also what is let go, is closed in that instant. Returns only where
+/// it failed.
 pub(crate) fn become_program(
     program: &OsStr,
     arguments: &[OsString],
-    passed: &[(&OwnedFd, String)],
+    passed: &[(OwnedFd, String)],
+    _let_go: Vec<OwnedFd>,
 ) -> io::Error {
     let mut command = Command::new(program);
     command.args(arguments);
@@ -111,7 +113,7 @@ pub(crate) fn become_program(
 }
 
 /// Puts sockets where the program looks for them. They move out of the way first: one may lie where another goes.
-fn place(passed: &[(&OwnedFd, String)]) -> io::Result<()> {
+fn place(passed: &[(OwnedFd, String)]) -> io::Result<()> {
     let end = i32::try_from(passed.len()).ok().and_then(|count| FIRST.checked_add(count));
     let end = end.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     let moved: Vec<OwnedFd> = passed

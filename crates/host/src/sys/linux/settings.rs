@@ -54,7 +54,8 @@ pub(crate) fn settings() -> Reading<HostSettings> {
         ..Settings::default()
     };
     let reservations = sysctl::reservations(&reserved, &files);
-    Reading { value: HostSettings { ranges, reservations, settings, addresses }, gaps: std::mem::take(gaps) }
+    let value = HostSettings { ranges, reservations, settings, addresses, components: Vec::new() };
+    Reading { value, gaps: std::mem::take(gaps) }
 }
 
 /// A setting's value; none, with a gap, where it is not there or not understood.

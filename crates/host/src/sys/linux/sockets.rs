@@ -238,14 +238,6 @@ fn keep(filter: &SocketFilter, row: Row, sockets: &mut Vec<Socket>, origins: &mu
     }
 }
 
-impl SocketFilter {
-    /// Whether it lets that socket through.
-    fn accepts(&self, socket: &Socket) -> bool {
-        (self.states.is_empty() || self.states.contains(&socket.state))
-            && self.local_ports.as_ref().is_none_or(|ports| ports.contains(socket.local_port))
-    }
-}
-
 fn not_understood(what: String, count: u64, error: DecodeError) -> Gap {
     Gap::new(what, GapReason::Malformed, format!("{count} rows were not understood; of the first: {error}"))
 }

@@ -1,0 +1,29 @@
+//! Windows: what its IP helper library, its process and service tables, its registry and its netsh say.
+//!
+//! Functions that some Windows lacks, or Wine, are looked up when the program runs (`library`), so that it starts
+//! everywhere. Not everything was run on a real Windows yet; `docs` of the project lists what only Wine has seen.
+
+mod addresses;
+pub(crate) mod bind;
+mod buffer;
+pub(super) mod carriers;
+pub(crate) mod change;
+pub(crate) mod close;
+mod command;
+pub(super) mod counters;
+mod events;
+pub(super) mod firewall;
+pub(crate) mod handover;
+pub(super) mod host;
+mod library;
+pub(crate) mod namespace;
+pub(crate) mod owners;
+mod process;
+mod registry;
+mod service;
+pub(super) mod settings;
+pub(crate) mod sockets;
+pub(crate) mod stop;
+mod token;
+pub(super) mod user;
+mod wide;

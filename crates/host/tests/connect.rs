@@ -1,0 +1,58 @@
+//! Connecting, held against listeners, refusals and silence that a test makes itself.
+#![cfg(target_os = "linux")]
+
+use std::net::TcpStream;
+use std::time::Duration;
+
+use portolan_host::Namespace;
+use portolan_host::connect::{Attempt, connect, resolve};
+use portolan_testbed::Held;
+
+const LIMIT: Duration = Duration::from_secs(5);
+
+fn attempt(namespace: &portolan_testbed::Namespace, address: &str, limit: Duration) -> Attempt {
+    let named = Namespace::Named(namespace.name().to_owned());
+    connect(&named, address.parse().unwrap(), limit).unwrap()
+}
+
+#[test]
+fn a_listener_connects_and_a_closed_port_refuses() {
+    let namespace = portolan_testbed::Namespace::new();
+    let _held = Held::new(&namespace, "tcp-listen 127.0.0.1:7000 tcp-bound 127.0.0.1:7001");
+    assert!(matches!(attempt(&namespace, "127.0.0.1:7000", LIMIT), Attempt::Connected));
+    assert!(matches!(attempt(&namespace, "127.0.0.1:7001", LIMIT), Attempt::Refused));
+    assert!(matches!(attempt(&namespace, "192.0.2.1:7000", LIMIT), Attempt::Failed(_)));
+}
+
+#[test]
+fn a_connection_that_meets_itself_is_a_refusal() {
+    let namespace = portolan_testbed::Namespace::new();
+    // One port that may be chosen: every connection to it is given it as its own end.
+    namespace.sysctl("net.ipv4.ip_local_port_range", "7000 7000");
+    let own = namespace.run(|| TcpStream::connect("127.0.0.1:7000").unwrap());
+    assert_eq!(own.local_addr().unwrap(), own.peer_addr().unwrap());
+    drop(own);
+    namespace.sysctl("net.ipv4.ip_local_port_range", "7002 7002");
+    assert!(matches!(attempt(&namespace, "127.0.0.1:7002", LIMIT), Attempt::Refused));
+}
+
+#[test]
+fn silence_is_no_refusal() {
+    let (near, far) = (portolan_testbed::Namespace::new(), portolan_testbed::Namespace::new());
+    near.link("10.9.0.1/24", &far, "10.9.0.2/24");
+    far.run(|| std::process::Command::new("nft").args(["add", "table", "ip", "t"]).status().unwrap());
+    let chain = "add chain ip t c { type filter hook input priority 0 ; policy drop ; }";
+    far.run(|| {
+        assert!(std::process::Command::new("nft").arg(chain).status().unwrap().success());
+    });
+    let silent = attempt(&near, "10.9.0.2:7000", Duration::from_millis(300));
+    assert!(matches!(silent, Attempt::Silent), "{silent:?}");
+}
+
+#[test]
+fn names_resolve_and_a_name_without_address_is_an_error() {
+    let addresses = resolve(&Namespace::Own, "127.0.0.1", 80, LIMIT).unwrap();
+    assert_eq!(addresses, ["127.0.0.1:80".parse().unwrap()]);
+    let error = resolve(&Namespace::Own, "a..b", 80, LIMIT).unwrap_err().to_string();
+    assert!(error.starts_with("cannot resolve 'a..b'"), "{error}");
+}
