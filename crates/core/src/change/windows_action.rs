@@ -220,39 +220,7 @@ pub(super) fn decide(action: &WindowsAction, now: &WindowsNow) -> Decision {
                 ))
             }
         }
-        (A::AddExclusion { table, range }, WindowsNow::Excluded(now)) => {
-            let mut overlapping = now.iter().filter(|r| r.range.overlaps(*range));
-            if now.iter().any(|r| r.kind == ReservationKind::Administered && covers(r.range, *range)) {
-                Decision::AlreadySo
-            } else if let Some(other) = overlapping.next() {
-                Decision::Changed(format!("{table}: {range} overlaps {}, {}", other.range, kind(other)))
-            } else {
-                doing()
-            }
-        }
-        (A::DeleteExclusion { table, range }, WindowsNow::Excluded(now)) => {
-            let overlapping = now.iter().find(|r| r.range.overlaps(*range));
-            match overlapping {
-                _ if now.iter().any(|r| r.range == *range && r.kind == ReservationKind::Administered) => {
-                    doing()
-                }
-                None => Decision::AlreadySo,
-                Some(other) => Decision::Changed(format!(
-                    "{table}: the exclusion {range} is {}, {}, by now: Windows deletes only exactly what was added",
-                    other.range,
-                    kind(other)
-                )),
-            }
-        }
-        (A::LookAgain { table, range, stop }, WindowsNow::Excluded(now)) => {
-            let kept = now.iter().find(|r| r.kind == ReservationKind::System && r.range.overlaps(*range));
-            match kept.filter(|_| *stop) {
-                Some(kept) => {
-                    Decision::Changed(format!("{table}: {} is still set aside by the system", kept.range))
-                }
-                None => Decision::AlreadySo,
-            }
-        }
+        (_, WindowsNow::Excluded(now)) => decide_exclusion(action, now),
         (A::StopService { .. }, WindowsNow::Service(ComponentState::Stopped | ComponentState::Absent))
         | (A::StartService { .. }, WindowsNow::Service(ComponentState::Running))
         | (
@@ -273,6 +241,48 @@ pub(super) fn decide(action: &WindowsAction, now: &WindowsNow) -> Decision {
         (A::Restart { begun_in: Some(boot) }, WindowsNow::Boot(here)) if boot != here => Decision::AlreadySo,
         (A::Restart { .. }, WindowsNow::Boot(here)) => {
             Decision::Do(super::Action::Windows(A::Restart { begun_in: Some(here.clone()) }))
+        }
+        _ => doing(),
+    }
+}
+
+/// The same for what is about excluded ranges.
+fn decide_exclusion(action: &WindowsAction, now: &[Reservation]) -> Decision {
+    use WindowsAction as A;
+    let doing = || Decision::Do(super::Action::Windows(action.clone()));
+    match action {
+        A::AddExclusion { table, range } => {
+            let mut overlapping = now.iter().filter(|r| r.range.overlaps(*range));
+            if now.iter().any(|r| r.kind == ReservationKind::Administered && covers(r.range, *range)) {
+                Decision::AlreadySo
+            } else if let Some(other) = overlapping.next() {
+                Decision::Changed(format!("{table}: {range} overlaps {}, {}", other.range, kind(other)))
+            } else {
+                doing()
+            }
+        }
+        A::DeleteExclusion { table, range } => {
+            let overlapping = now.iter().find(|r| r.range.overlaps(*range));
+            match overlapping {
+                _ if now.iter().any(|r| r.range == *range && r.kind == ReservationKind::Administered) => {
+                    doing()
+                }
+                None => Decision::AlreadySo,
+                Some(other) => Decision::Changed(format!(
+                    "{table}: the exclusion {range} is {}, {}, by now: Windows deletes only exactly what was added",
+                    other.range,
+                    kind(other)
+                )),
+            }
+        }
+        A::LookAgain { table, range, stop } => {
+            let kept = now.iter().find(|r| r.kind == ReservationKind::System && r.range.overlaps(*range));
+            match kept.filter(|_| *stop) {
+                Some(kept) => {
+                    Decision::Changed(format!("{table}: {} is still set aside by the system", kept.range))
+                }
+                None => Decision::AlreadySo,
+            }
         }
         _ => doing(),
     }
