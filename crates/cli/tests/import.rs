@@ -86,7 +86,7 @@ fn a_customers_files_answer_who_and_why() {
     let set_aside = json(&["why", "49700", "--from", &file], 1);
     assert_eq!((&set_aside["bindable"], &set_aside["error"]), (&Value::Null, &Value::Null));
     assert!(set_aside.to_string().contains("49671-49770"), "{set_aside}");
-    let held = json(&["why", "8080", "--from", &file], 1);
+    let held = json(&["why", "127.0.0.1:8080", "--from", &file], 1);
     assert!(held["bindable"].is_null() && held.to_string().contains("node.exe"), "{held}");
     let administered = json(&["why", "50020", "--from", &file], 2);
     assert!(administered["bindable"].is_null());
