@@ -170,7 +170,9 @@ pub(crate) fn service_of<'a>(services: &'a Services, socket: &Socket) -> Option<
 
 /// A process in a few words: `nginx (pid 812, nginx.service)`.
 pub(crate) fn owner_text(owner: &Owner) -> String {
-    let mut text = format!("{} (pid {}", shortened(&owner.name, 64), owner.pid);
+    // Listings that were imported may tell no names.
+    let name = if owner.name.is_empty() { "a process".into() } else { shortened(&owner.name, 64) };
+    let mut text = format!("{name} (pid {}", owner.pid);
     if let Some(place) = place(owner) {
         text.push_str(", ");
         text.push_str(&place);

@@ -32,6 +32,14 @@ fn every_command_of_the_readme_is_known() {
     assert!(commands.len() > 20, "{commands:?}");
     let namespace = Namespace::new();
     let file = std::env::temp_dir().join(format!("{}.readme", namespace.name()));
+    let mailed = std::env::temp_dir().join(format!("{}.mailed", namespace.name()));
+    fs::create_dir(&mailed).unwrap();
+    let recordings = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/recordings/windows");
+    for (name, recording) in
+        [("netstat.txt", "netstat-anobq-ja-cp932.txt"), ("netsh.txt", "excludedportrange-en-hyperv.txt")]
+    {
+        fs::copy(recordings.join(recording), mailed.join(name)).unwrap();
+    }
     for typed in commands {
         // Words in capitals stand for something of the reader's.
         let line = typed
@@ -42,10 +50,11 @@ fn every_command_of_the_readme_is_known() {
             .replace("…the whole line…", "listen tcp :8080: bind: address already in use");
         // Settings of a namespace would do no harm, but their files below /etc are the machine's own.
         let changes = CHANGING.iter().any(|verb| typed.starts_with(&format!("portolan {verb}")));
-        let reads = typed.ends_with("--list") || typed.ends_with("--dry-run");
+        let reads = typed.ends_with("--list") || typed.contains("--dry-run");
         let line = if changes && !reads { format!("{line} --dry-run") } else { line };
-        let answer = Answer::of(namespace.command("bash").args(["-c", &line]));
+        let answer = Answer::of(namespace.command("bash").args(["-c", &line]).current_dir(&mailed));
         assert!(matches!(answer.code, Some(0 | 1)), "{typed}: {answer}");
     }
     fs::remove_file(file).unwrap();
+    fs::remove_dir_all(mailed).unwrap();
 }

@@ -43,7 +43,9 @@ pub fn process(owner: &Owner) -> String {
         }
         None => inside.extend(owner.unit.clone()),
     }
-    format!("{} ({})", owner.name, inside.join(", "))
+    // Listings that were imported may tell no names.
+    let name = if owner.name.is_empty() { "a process" } else { &owner.name };
+    format!("{name} ({})", inside.join(", "))
 }
 
 /// `pid 812 runs as www-data (33), command: nginx: master process`; as far as known.

@@ -246,8 +246,11 @@ fn made_here(session: &Session, gaps: &mut Vec<Gap>) -> Result<Vec<Made>> {
             Ok(records) => records,
             Err(error) => {
                 let denied = error.source.kind() == std::io::ErrorKind::PermissionDenied;
-                let reason = if denied { GapReason::Denied } else { GapReason::Malformed };
-                gaps.push(Gap::new("who reserved", reason, error.to_string()).with_remedy("run as root"));
+                let gap = |reason| Gap::new("who reserved", reason, error.to_string());
+                gaps.push(match denied {
+                    true => gap(GapReason::Denied).with_remedy("run as root"),
+                    false => gap(GapReason::Malformed),
+                });
                 continue;
             }
         };

@@ -71,6 +71,7 @@ fn on_windows(case: &Case<'_>, question: &Question, sockets: &[&Socket]) -> Find
         .with_evidence(wording::sockets(sockets, case.snapshot))
         .with_evidence(lines)
         .with_evidence(wording::trials(case.trials))
+        .with_remedies(remedy::another_port(question))
         .with_remedies([Remedy::command(
             "see which program registered URLs on the port, and stop that one",
             "netsh http show servicestate view=requestq",

@@ -28,6 +28,8 @@ pub use crate::listing::gathering::Listing;
 
 /// The largest file, in bytes.
 pub const LARGEST_FILE: usize = 512 << 20;
+/// The longest name of a host, in characters.
+const LONGEST_HOST_NAME: usize = 253;
 /// How many lines above a listing count as its heading.
 const HEADING: usize = 6;
 
@@ -166,13 +168,15 @@ fn read_section(
     strange: &mut Strange,
 ) -> Result<(), ImportError> {
     let command = section.prompt.map(|prompt| prompt.command);
+    let mut at = 0;
     if command == Some("hostname")
-        && let Some(name) = section.lines.iter().map(|line| line.text.trim()).find(|name| !name.is_empty())
+        && let Some(answer) = section.lines.iter().position(|line| !line.is_blank())
     {
-        gathering.host_name(name);
-        return Ok(());
+        let name: String = section.lines[answer].text.trim().chars().take(LONGEST_HOST_NAME).collect();
+        gathering.host_name(&name);
+        at = answer + 1;
     }
-    let (mut at, mut above) = (0, 0);
+    let mut above = at;
     while at < section.lines.len() {
         let place = Place {
             file,
@@ -188,7 +192,7 @@ fn read_section(
             at += 1;
             continue;
         };
-        strange.add(&place.above[..place.above.len().saturating_sub(HEADING)]);
+        strange.add(place.above);
         gathering.begin(file, format.name, place.lines[0].number);
         if format.system.is_some_and(|system| !gathering.is_of(system)) {
             return Err(ImportError::TwoSystems { file: file.to_owned() });
@@ -214,9 +218,11 @@ struct Strange {
 
 impl Strange {
     fn add(&mut self, lines: &[Line<'_>]) {
-        // Titles and remarks have no numbers; whatever has some may have said something of ports.
+        // Titles and headings have no numbers, but for those of the system and of PowerShell's objects; whatever else
+        // has some may have said something of ports.
+        let is_title = |text: &str| text.contains("Microsoft") || text.starts_with("#TYPE");
         let rows = lines.iter().filter(|line| {
-            line.text.bytes().any(|byte| byte.is_ascii_digit()) && session::banner(line.text).is_none()
+            line.text.bytes().any(|byte| byte.is_ascii_digit()) && !is_title(line.text.trim())
         });
         for line in rows {
             self.count += 1;
@@ -229,7 +235,8 @@ impl Strange {
             .first
             .map_or(String::new(), |(number, text)| format!(", the first is line {number}: {text}"));
         (self.count > 0).then(|| {
-            let detail = format!("{file}: {} lines with numbers are of no known listing{first}", self.count);
+            let detail =
+                format!("{file}: lines with numbers that are of no known listing: {}{first}", self.count);
             Gap::new("text", GapReason::Malformed, detail)
         })
     }

@@ -1,6 +1,7 @@
 //! The rules on Windows hosts: the tables are those of `netsh int ipv4 show excludedportrange protocol=tcp` as they were
 //! recorded, put in by hand.
 
+use portolan_core::diagnose::Finding;
 use portolan_core::diagnose::Severity::{Error, Note, Warning};
 use portolan_core::owner::Owner;
 use portolan_core::range::{Carrier, CarrierKind, ReservationKind};
@@ -22,6 +23,11 @@ fn host_with(table: &str) -> Snapshot {
     let mut host = windows_host();
     excluded(&mut host, table);
     host
+}
+
+/// Every command of a finding, that of another port too: here its place among the others counts.
+fn typed(finding: &Finding) -> Vec<&str> {
+    finding.remedies.iter().filter_map(|remedy| remedy.command.as_deref()).collect()
 }
 
 fn user(pid: u32, name: &str, user: &str) -> Owner {
@@ -50,7 +56,7 @@ fn a_port_in_a_block_of_winnat_is_told_with_its_likely_maker_and_the_ways_out_mi
             ]
         );
         assert_eq!(
-            commands(&findings[0]),
+            typed(&findings[0]),
             [
                 "portolan pick --near 1200",
                 "portolan reserve add 1200 --restart-winnat",
@@ -62,7 +68,7 @@ fn a_port_in_a_block_of_winnat_is_told_with_its_likely_maker_and_the_ways_out_mi
             findings[1].summary,
             "The dynamic tcp range starts at 1024, so WinNAT's blocks fall on ports that programs use."
         );
-        assert_eq!(commands(&findings[1]), ["portolan range reset"]);
+        assert_eq!(typed(&findings[1]), ["portolan range reset"]);
         assert!(findings[0].remedies.contains(&findings[1].remedies[0]), "the same way out is offered once");
     }
 }
@@ -90,7 +96,7 @@ fn a_block_inside_the_default_range_has_no_root_to_mend() {
     let host = host_with(HYPERV);
     let findings = ask(&host, "49700", &[]);
     assert_eq!(rules(&findings), [("excluded-range", Error)]);
-    assert!(!commands(&findings[0]).contains(&"portolan range reset"), "{:?}", findings[0].remedies);
+    assert!(!typed(&findings[0]).contains(&"portolan range reset"), "{:?}", findings[0].remedies);
     assert_eq!(rules(&chart(&host)), []);
 }
 
@@ -107,14 +113,14 @@ fn a_maker_that_is_not_installed_is_not_blamed_and_its_ways_out_are_not_offered(
         findings[0].evidence
     );
     assert_eq!(
-        commands(&findings[0]),
+        typed(&findings[0]),
         ["portolan pick --near 1200", "portolan reserve add 1200 --restart-winnat"],
         "the dynamic range is the default one, and there is no Hyper-V to turn off"
     );
     host.components = vec![component("winnat", ComponentState::Absent)];
     let findings = ask(&host, "1200", &[]);
     assert_eq!(findings[0].evidence[1], "made by a part of the system that does not say its name");
-    assert_eq!(commands(&findings[0]), ["portolan pick --near 1200"]);
+    assert_eq!(typed(&findings[0]), ["portolan pick --near 1200"]);
 }
 
 #[test]
@@ -123,7 +129,7 @@ fn the_port_of_wsdapi_is_the_http_drivers() {
     assert_eq!(rules(&findings), [("excluded-range", Error)]);
     assert!(findings[0].evidence[1].contains("Web Services on Devices"), "{:?}", findings[0].evidence);
     assert_eq!(
-        commands(&findings[0]),
+        typed(&findings[0]),
         ["portolan pick --near 5357", "netsh http show servicestate view=requestq"]
     );
 }
@@ -146,14 +152,14 @@ fn an_administered_exclusion_lets_a_program_bind_and_says_what_may_still_refuse(
             "what may still refuse it: HNS, when a container is to publish the port (docker run -p)",
         ]
     );
-    let hns = commands(&findings[2]);
+    let hns = typed(&findings[2]);
     assert_eq!(hns[0], "portolan pick --near 50020");
     assert!(hns[1].contains("EnableExcludedPortRange") && hns[1].ends_with("/d 0 /f"), "{hns:?}");
     // The same numbers where the registry turns HNS' range off: somebody else made it.
     host.settings.hns_excludes_range = Some(false);
     let findings = ask(&host, "0.0.0.0:50020", &[]);
     assert_eq!(rules(&findings), [("free", Note), ("administered-exclusion", Note)]);
-    assert_eq!(commands(&findings[1]), ["portolan reserve remove 50000-50059"]);
+    assert_eq!(typed(&findings[1]), ["portolan reserve remove 50000-50059"]);
 }
 
 #[test]
@@ -178,7 +184,7 @@ fn access_denied_beside_a_holder_is_exclusive_use_or_another_user() {
         findings[0].summary,
         "web.exe (pid 40) holds 0.0.0.0:8080 exclusively (SO_EXCLUSIVEADDRUSE): access is denied."
     );
-    assert_eq!(commands(&findings[0]), ["portolan pick --near 8080", "taskkill /PID 40"]);
+    assert_eq!(typed(&findings[0]), ["portolan pick --near 8080", "taskkill /PID 40"]);
 
     host.owners[0].user = Some(r"NT AUTHORITY\NETWORK SERVICE".into());
     let findings = ask(&host, "127.0.0.1:8080", denied);
@@ -266,7 +272,7 @@ fn ended_connections_are_blamed_only_when_windows_says_in_use_and_so_reuse_is_no
         "{:?}",
         findings[0].remedies
     );
-    assert_eq!(commands(&findings[0]), ["portolan wait 8080 --for free"]);
+    assert_eq!(typed(&findings[0]), ["portolan wait 8080 --for free"]);
 }
 
 #[test]
@@ -323,10 +329,10 @@ fn reserved_ports_in_the_registry_are_told_to_do_nothing() {
         findings[0].summary,
         "ReservedPorts in the registry names 1433-1434,60000, and has had no effect since Windows Vista."
     );
-    assert_eq!(commands(&findings[0]), ["portolan reserve add 1433-1434 60000"]);
+    assert_eq!(typed(&findings[0]), ["portolan reserve add 1433-1434 60000"]);
     assert_eq!(rules(&ask(&host, "8080", &[])), [("free", Note)]);
     host.reservations.push(reservation("1433-1434", ReservationKind::Administered));
-    assert_eq!(commands(&chart(&host)[0]), ["portolan reserve add 60000"]);
+    assert_eq!(typed(&chart(&host)[0]), ["portolan reserve add 60000"]);
 }
 
 #[test]
@@ -359,7 +365,7 @@ fn no_finding_on_windows_tells_to_type_what_only_linux_has() {
     const LINUX: [&str; 8] =
         ["sudo", "sysctl", "systemctl", "/etc/", "namespace", "SO_REUSEPORT", "net.ipv4", "$("];
     for finding in &all {
-        let commands = commands(finding);
+        let commands = typed(finding);
         assert!(!commands.iter().any(|c| c.starts_with("kill ") || c.contains([';', '\''])), "{commands:?}");
         let texts = finding.remedies.iter().map(|remedy| remedy.text.as_str());
         let said = commands.iter().copied().chain(texts).chain([finding.summary.as_str()]);

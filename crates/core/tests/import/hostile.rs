@@ -68,7 +68,15 @@ fn lines_that_are_of_no_listing_are_told() {
     let letter = "  TCP  0.0.0.0:1  0.0.0.0:0  LISTENING  7\n\n\n8080 does not work either\nyours\n";
     let snapshot = text(letter).unwrap().snapshot;
     let told = gap(&snapshot, "text");
-    assert!(told.detail.contains("1 lines with numbers") && told.detail.contains("line 4"), "{told:?}");
+    assert!(told.detail.contains("listing: 1, the first is line 4"), "{told:?}");
+}
+
+#[test]
+fn a_row_that_is_broken_at_its_beginning_is_told_too() {
+    let rows = "  T P  0.0.0.0:1  0.0.0.0:0  LISTENING  7\n  TCP  0.0.0.0:2  0.0.0.0:0  LISTENING  7\n";
+    let snapshot = text(rows).unwrap().snapshot;
+    assert_eq!(snapshot.sockets.len(), 1);
+    assert!(gap(&snapshot, "text").detail.contains("line 1"));
 }
 
 #[test]

@@ -291,6 +291,14 @@ fn two_systems_are_not_put_into_one_snapshot() {
 }
 
 #[test]
+fn what_follows_the_name_of_the_host_is_read() {
+    let session = "C:\\>hostname\nOSAKA-07\n\n  TCP  0.0.0.0:1  0.0.0.0:0  LISTENING  7\n";
+    let snapshot = text(session).unwrap().snapshot;
+    assert_eq!((snapshot.host.name.as_str(), snapshot.sockets.len()), ("OSAKA-07", 1));
+    assert!(!has_gap(&snapshot, "text"));
+}
+
+#[test]
 fn two_hosts_are_told() {
     let session = "a@one C:\\>netstat -ano\n  TCP  0.0.0.0:1  0.0.0.0:0  LISTENING  7\na@two C:\\>\n";
     let snapshot = text(session).unwrap().snapshot;
