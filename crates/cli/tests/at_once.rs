@@ -1,4 +1,5 @@
 //! Several programs change reservations at once, end to end: nothing of anybody's is lost.
+#![cfg(target_os = "linux")]
 
 use std::collections::BTreeSet;
 use std::process::{Child, Stdio};

@@ -1,5 +1,6 @@
 //! Whatever changes the machine, end to end: as a plain user, as a dry run, asked on a terminal, refused without one;
 //! and every answer of the schema that `portolan schema` gives.
+#![cfg(target_os = "linux")]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,6 @@
 //! Changes cut off at every step, end to end: killed, or refused by the system, at each call that changes anything;
 //! `undo` then brings back exactly what was there. strace(1) does the killing, on entry to the N-th call of a kind.
+#![cfg(target_os = "linux")]
 
 use portolan_testbed::{Answer, Machine, program};
 

@@ -1,5 +1,6 @@
 //! `portolan range`, end to end: bounds refused before anything is touched, the file and the kernel's value changed
 //! and read back, what others wrote kept.
+#![cfg(target_os = "linux")]
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown, symlink};

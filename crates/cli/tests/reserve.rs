@@ -1,4 +1,5 @@
 //! `portolan reserve`, end to end: merged with what others reserve, with notes, and what ought to be reserved.
+#![cfg(target_os = "linux")]
 
 use portolan_testbed::{Answer, Held, Machine, program};
 use serde_json::{Value, json};

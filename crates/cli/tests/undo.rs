@@ -1,5 +1,6 @@
 //! `portolan undo`, end to end: another boot, another namespace, settings that others changed, journals that are cut
 //! off, foreign, newer or out of reach.
+#![cfg(target_os = "linux")]
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
 //! A step that stops a process reaches exactly the process that was meant, or nobody: pids are used again, sockets let go.
+#![cfg(target_os = "linux")]
 
 use portolan_core::change::{Action, Place, Plan, ProcessKey, Step};
 use portolan_host::apply::{Outcome, apply};
