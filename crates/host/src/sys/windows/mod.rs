@@ -1,7 +1,7 @@
 //! Windows: what its IP helper library, its process and service tables, its registry and its netsh say.
 //!
 //! Functions that some Windows lacks, or Wine, are looked up when the program runs (`library`), so that it starts
-//! everywhere. Not everything was run on a real Windows yet; `docs` of the project lists what only Wine has seen.
+//! everywhere. Not everything was run on a real Windows yet; `docs/windows.md` says what only Wine has seen.
 
 mod addresses;
 pub(crate) mod bind;
