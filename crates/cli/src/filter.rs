@@ -42,8 +42,13 @@ pub(crate) struct Filter {
     /// Local or remote address, or network: 10.0.0.5, 10.0.0.0/8, fd00::/8
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     pub(crate) address: Vec<Network>,
-    /// Local end: an address, a network, or an address with its port: 10.0.0.5:443, [::1]:443
-    #[arg(long, value_name = "ADDRESS[:PORT]", value_delimiter = ',')]
+    // As an attribute: in a doc comment the brackets would be links.
+    #[arg(
+        long,
+        value_name = "ADDRESS[:PORT]",
+        value_delimiter = ',',
+        help = "Local end: an address, a network, or an address with its port: 10.0.0.5:443, [::1]:443"
+    )]
     pub(crate) local: Vec<End>,
     /// Remote end, written alike
     #[arg(long, value_name = "ADDRESS[:PORT]", value_delimiter = ',')]

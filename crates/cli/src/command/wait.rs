@@ -49,8 +49,8 @@ every address without options. Of another host only a connection tells: refused 
 neither.
 Exit codes: 0 reached; 1 not reached within the timeout; 2 could not tell, or typed wrong.")]
 pub(crate) struct Wait {
-    /// PORT[/udp] of this machine, or HOST:PORT, [ADDRESS]:PORT
-    #[arg(value_name = "PORT|HOST:PORT")]
+    // As an attribute: in a doc comment the brackets would be links.
+    #[arg(value_name = "PORT|HOST:PORT", help = "PORT[/udp] of this machine, or HOST:PORT, [ADDRESS]:PORT")]
     target: String,
     /// What for
     #[arg(long = "for", value_name = "WHAT", value_enum)]

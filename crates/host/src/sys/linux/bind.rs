@@ -20,7 +20,7 @@ use rustix::thread::{
 
 use crate::Error;
 
-/// The system whose codes [`Refusal`] carries.
+/// The system whose codes a refusal carries.
 pub const SYSTEM: System = System::Linux;
 
 /// Whether a bind with SO_REUSEADDR takes a port from a socket that holds it.

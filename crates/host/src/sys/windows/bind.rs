@@ -24,7 +24,7 @@ use windows_sys::Win32::Networking::WinSock::{bind as bind_to, setsockopt};
 use super::addresses;
 use crate::Error;
 
-/// The system whose codes [`Refusal`] carries.
+/// The system whose codes a refusal carries.
 pub const SYSTEM: System = System::Windows;
 
 /// Whether a bind with SO_REUSEADDR takes a port from a socket that holds it.
