@@ -113,7 +113,7 @@ fn what_is_typed_wrong_is_one_line() {
 fn a_command_takes_the_place_of_portolan_and_finds_the_port_free() {
     let namespace = Namespace::new();
     let portolan = program("portolan");
-    let script = format!("echo $$; exec {} wait 7000 --for free --timeout 0", portolan.display());
+    let script = format!("echo $$; exec '{}' wait 7000 --for free --timeout 0", portolan.display());
     let mut command = hold(&namespace, &["7000", "--", "sh", "-c", &script]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let pid = child.id().to_string();

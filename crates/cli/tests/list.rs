@@ -294,7 +294,7 @@ fn control_characters_of_a_process_stay_harmless() {
 fn a_closed_pipe_ends_it_quietly() {
     let namespace = Namespace::new();
     let _held = harbour(&namespace);
-    let line = format!("{} list --json | head -c 100", program("portolan").display());
+    let line = format!("'{}' list --json | head -c 100", program("portolan").display());
     let mut command = namespace.command("bash");
     let answer = Answer::of(command.args(["-o", "pipefail", "-c", &line])).with_code(0);
     assert_eq!((answer.output.len(), answer.errors.as_str()), (100, ""));

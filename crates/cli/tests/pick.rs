@@ -109,7 +109,7 @@ fn an_ordinary_user_picks_from_another_place_each_time() {
 #[test]
 fn more_ports_than_descriptors_are_usual_can_be_asked_for() {
     let namespace = Namespace::new();
-    let script = format!("ulimit -Sn 256; exec {} pick --count 3000", program("portolan").display());
+    let script = format!("ulimit -Sn 256; exec '{}' pick --count 3000", program("portolan").display());
     let picked = ports(Answer::of(namespace.command("sh").args(["-c", &script])));
     assert_eq!(picked.len(), 3000);
 }

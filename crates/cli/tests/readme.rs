@@ -43,7 +43,7 @@ fn every_command_of_the_readme_is_known() {
     for typed in commands {
         // Words in capitals stand for something of the reader's.
         let line = typed
-            .replace("portolan", program("portolan").to_str().unwrap())
+            .replace("portolan", &format!("'{}'", program("portolan").display()))
             .replace("FILE", file.to_str().unwrap())
             .replace("RULE", "free")
             .replace("SHELL", "bash")

@@ -205,7 +205,8 @@ fn the_remedy_for_a_holder_frees_the_port_when_typed() {
     let typed =
         typed.iter().find(|typed| typed.contains("portolan free")).unwrap_or_else(|| panic!("{typed:?}"));
     // There is no terminal on which a yes could be typed.
-    let typed = format!("{} --yes", typed.replace("portolan", program("portolan").to_str().unwrap()));
+    let typed =
+        format!("{} --yes", typed.replace("portolan", &format!("'{}'", program("portolan").display())));
     let state = std::env::temp_dir().join(namespace.name());
     let mut shell = namespace.command("sh");
     Answer::of(shell.args(["-c", &typed]).env("PORTOLAN_STATE", &state)).with_code(0);
