@@ -28,7 +28,7 @@ use portolan_core::socket::Socket;
 use crate::{Error, Namespace, OwnerSearch, SocketFilter};
 
 pub use system::bind::SYSTEM;
-pub(crate) use system::bind::{BoundSocket, REUSE_TAKES_OVER, Refusal, as_user, bound, try_bind};
+pub(crate) use system::bind::{BoundSocket, REUSE_TAKES_OVER, as_user, bound, try_bind};
 pub use system::change::{effective_uid, place, range_now, reserved_now};
 pub(crate) use system::change::{
     file_before, observe, perform, permitted, private_file, private_folder, restore_file, sync_folder,
@@ -39,6 +39,17 @@ pub(crate) use system::handover::{allow_descriptors, become_program, listen};
 pub use system::host::processor_time;
 pub(crate) use system::namespace::within;
 pub use system::stop::{caller, processes};
+
+/// Why a bind did not come about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// The call that was refused: `socket`, `setsockopt`, `bind`.
+    pub(crate) call: &'static str,
+    /// The system's number.
+    pub(crate) code: i32,
+    /// The system does not have this address family at all.
+    pub(crate) no_such_family: bool,
+}
 
 /// What is set about ports, in one network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

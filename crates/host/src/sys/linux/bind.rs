@@ -19,6 +19,7 @@ use rustix::thread::{
 };
 
 use crate::Error;
+use crate::sys::Refusal;
 
 /// The system whose codes a refusal carries.
 pub const SYSTEM: System = System::Linux;
@@ -28,17 +29,6 @@ pub(crate) const REUSE_TAKES_OVER: bool = false;
 
 /// A socket that holds a port until it is dropped.
 pub(crate) type BoundSocket = OwnedFd;
-
-/// Why a bind did not come about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    /// The call that was refused: `socket`, `setsockopt`, `bind`.
-    pub(crate) call: &'static str,
-    /// The system's number.
-    pub(crate) code: i32,
-    /// The system does not have this address family at all.
-    pub(crate) no_such_family: bool,
-}
 
 /// Binds and lets go; gives the address with its interface filled in.
 pub(crate) fn try_bind(

@@ -23,6 +23,7 @@ use windows_sys::Win32::Networking::WinSock::{bind as bind_to, setsockopt};
 
 use super::addresses;
 use crate::Error;
+use crate::sys::Refusal;
 
 /// The system whose codes a refusal carries.
 pub const SYSTEM: System = System::Windows;
@@ -32,17 +33,6 @@ pub(crate) const REUSE_TAKES_OVER: bool = true;
 
 /// A socket that holds a port until it is dropped.
 pub(crate) type BoundSocket = OwnedSocket;
-
-/// Why a bind did not come about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    /// The call that was refused: `socket`, `setsockopt`, `bind`.
-    pub(crate) call: &'static str,
-    /// The system's number.
-    pub(crate) code: i32,
-    /// The system does not have this address family at all.
-    pub(crate) no_such_family: bool,
-}
 
 impl Refusal {
     fn last(call: &'static str) -> Self {
