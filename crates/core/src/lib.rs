@@ -16,6 +16,7 @@ mod listing;
 pub mod owner;
 pub mod pick;
 pub mod port;
+pub mod probe;
 pub mod range;
 pub mod remedy;
 pub mod snapshot;
