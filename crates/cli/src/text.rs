@@ -1,36 +1,9 @@
-//! Text for people: foreign text made harmless, numbers grouped, spans of time, the nearest word.
-//!
-//! Process names, command lines and file names come from whoever started the process. On a terminal their control
-//! characters are commands, and Unicode's direction marks (UAX #9) reorder what is read: [`harmless`] shows both
-//! as escapes. Every text on its way to a terminal passes it, in the output formats themselves.
+//! Text for people: numbers grouped, spans of time, the nearest word; and [`harmless`], which every text on its way to a
+//! terminal passes, in the output formats themselves.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Whether a character may act on a terminal instead of being shown there: controls (C0, DEL, C1), direction and
-/// format marks, line and paragraph separators.
-fn acts(character: char) -> bool {
-    matches!(character,
-        '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
-        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-        | '\u{e0000}'..='\u{e007f}')
-}
-
-/// The text with every character that could act on a terminal shown as an escape: `\n`, `\u{1b}`.
-pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
-    if text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) || !text.chars().any(acts) {
-        return Cow::Borrowed(text);
-    }
-    let mut shown = String::with_capacity(text.len() + 16);
-    for character in text.chars() {
-        if acts(character) {
-            shown.extend(character.escape_default());
-        } else {
-            shown.push(character);
-        }
-    }
-    Cow::Owned(shown)
-}
+pub(crate) use portolan_core::text::harmless;
 
 /// A number with its thousands set apart: `28,232`.
 pub(crate) fn grouped(number: u64) -> String {
@@ -119,15 +92,6 @@ pub(crate) fn shortened(text: &str, limit: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_acts_on_a_terminal_is_shown_as_an_escape() {
-        assert_eq!(harmless("nginx: worker"), "nginx: worker");
-        assert_eq!(harmless("größe 端口"), "größe 端口");
-        assert_eq!(harmless("\x1b]0;owned\x07"), "\\u{1b}]0;owned\\u{7}");
-        assert_eq!(harmless("a\nb\u{9b}31m"), "a\\nb\\u{9b}31m");
-        assert_eq!(harmless("exe\u{202e}gpj"), "exe\\u{202e}gpj");
-    }
 
     #[test]
     fn numbers_and_spans_read_as_people_write_them() {

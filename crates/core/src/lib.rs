@@ -4,6 +4,7 @@
 //! from values, so it can be tested, fuzzed and run under Miri without a machine around it.
 #![forbid(unsafe_code)]
 
+pub mod answer;
 pub mod asked;
 pub mod cause;
 pub mod change;
@@ -18,9 +19,11 @@ pub mod pick;
 pub mod port;
 pub mod probe;
 pub mod range;
+pub mod rehearsal;
 pub mod remedy;
 pub mod snapshot;
 pub mod snapshot_file;
 pub mod socket;
+pub mod text;
 pub mod wire;
 pub mod wording;

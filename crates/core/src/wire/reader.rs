@@ -112,9 +112,63 @@ impl<'a> Reader<'a> {
         self.array(field).map(u8::from_ne_bytes)
     }
 
+    /// The next byte, which stays.
+    pub fn peek(&self) -> Option<u8> {
+        self.rest.first().copied()
+    }
+
+    /// All that is left.
+    pub const fn rest(self) -> &'a [u8] {
+        self.rest
+    }
+
     /// A number of 16 bits in network order.
     pub fn u16_be(&mut self, field: &'static str) -> Result<u16, DecodeError> {
         self.array(field).map(u16::from_be_bytes)
+    }
+
+    /// A number of 24 bits in network order.
+    pub fn u24_be(&mut self, field: &'static str) -> Result<u32, DecodeError> {
+        self.array(field).map(|[a, b, c]| u32::from_be_bytes([0, a, b, c]))
+    }
+
+    /// A number of 32 bits in network order.
+    pub fn u32_be(&mut self, field: &'static str) -> Result<u32, DecodeError> {
+        self.array(field).map(u32::from_be_bytes)
+    }
+
+    /// A number of 64 bits in network order.
+    pub fn u64_be(&mut self, field: &'static str) -> Result<u64, DecodeError> {
+        self.array(field).map(u64::from_be_bytes)
+    }
+
+    /// A number of 16 bits, the low byte first.
+    pub fn u16_le(&mut self, field: &'static str) -> Result<u16, DecodeError> {
+        self.array(field).map(u16::from_le_bytes)
+    }
+
+    /// A number of 24 bits, the low byte first.
+    pub fn u24_le(&mut self, field: &'static str) -> Result<u32, DecodeError> {
+        self.array(field).map(|[a, b, c]| u32::from_le_bytes([a, b, c, 0]))
+    }
+
+    /// A number of 32 bits, the low byte first.
+    pub fn u32_le(&mut self, field: &'static str) -> Result<u32, DecodeError> {
+        self.array(field).map(u32::from_le_bytes)
+    }
+
+    /// A number of 64 bits, the low byte first.
+    pub fn u64_le(&mut self, field: &'static str) -> Result<u64, DecodeError> {
+        self.array(field).map(u64::from_le_bytes)
+    }
+
+    /// The bytes before the next `end`, which is passed over: a text that ends with a zero, a line.
+    pub fn until(&mut self, end: u8, field: &'static str) -> Result<&'a [u8], DecodeError> {
+        let length = self.rest.iter().position(|&byte| byte == end);
+        let length = length.ok_or(Self::error_at(self.offset, field, Problem::Truncated))?;
+        let taken = self.take(length, field)?;
+        self.skip_padding(1);
+        Ok(taken)
     }
 
     /// A number of 16 bits in this host's order, as its kernel writes.
@@ -148,8 +202,28 @@ mod tests {
             "the message ends before second (offset 3) does"
         );
         assert_eq!(part.remaining(), 1, "a failed step takes nothing");
+        assert_eq!((part.peek(), part.rest()), (Some(4), &[4][..]));
         reader.skip_padding(9);
         assert!(reader.is_empty());
         assert_eq!(reader.offset(), 5);
+    }
+
+    #[test]
+    fn numbers_are_read_in_either_order() {
+        let bytes = [1, 2, 3, 4, 5, 6, 7, 8];
+        let reader = || Reader::new(&bytes);
+        assert_eq!((reader().u16_be("x"), reader().u16_le("x")), (Ok(0x0102), Ok(0x0201)));
+        assert_eq!((reader().u24_be("x"), reader().u24_le("x")), (Ok(0x01_0203), Ok(0x03_0201)));
+        assert_eq!((reader().u32_be("x"), reader().u32_le("x")), (Ok(0x0102_0304), Ok(0x0403_0201)));
+        assert_eq!(reader().u64_be("x"), Ok(0x0102_0304_0506_0708));
+        assert_eq!(reader().u64_le("x"), Ok(0x0807_0605_0403_0201));
+    }
+
+    #[test]
+    fn a_text_is_read_to_its_end_and_no_further() {
+        let mut reader = Reader::new(b"one\0two");
+        assert_eq!(reader.until(0, "name"), Ok(&b"one"[..]));
+        assert_eq!(reader.until(0, "name").unwrap_err().offset, 4);
+        assert_eq!(reader.rest(), b"two");
     }
 }
