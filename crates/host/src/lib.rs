@@ -10,6 +10,7 @@ mod error;
 pub mod hold;
 pub mod journal;
 mod look;
+pub mod sweep;
 pub mod sys;
 
 pub use error::Error;

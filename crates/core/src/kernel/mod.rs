@@ -5,6 +5,7 @@ pub mod cgroup;
 pub mod counters;
 pub mod docker;
 pub mod error_code;
+pub mod error_queue;
 pub mod http_servicestate;
 pub mod inet_diag;
 pub mod iptables;

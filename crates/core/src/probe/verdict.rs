@@ -110,7 +110,7 @@ impl Icmp {
     }
 
     /// Whether it says that something was forbidden or not offered, as filters do, and not that a way is missing.
-    const fn is_prohibition(&self) -> bool {
+    pub const fn is_prohibition(&self) -> bool {
         match self.version {
             IcmpVersion::V4 => self.kind == 3 && matches!(self.code, 2 | 3 | 9 | 10 | 13),
             IcmpVersion::V6 => {

@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 
 use portolan_core::kernel::services::Services;
 use portolan_core::owner::{Holder, Origin, Owner};
+use portolan_core::probe::{Icmp, Refusal as Refused};
 use portolan_core::range::{Carrier, EphemeralRange, FirewallRule, Reservation};
 use portolan_core::snapshot::{Component, Host, LocalAddress, Reading, Settings};
 use portolan_core::socket::Socket;
@@ -34,6 +35,7 @@ pub(crate) use system::change::{
     file_before, observe, perform, permitted, private_file, private_folder, restore_file, sync_folder,
 };
 pub use system::close::connections;
+pub(crate) use system::connecting::{Connecting, Connector, connections_at_once};
 pub use system::handover::EndSignals;
 pub(crate) use system::handover::{allow_descriptors, become_program, listen};
 pub use system::host::processor_time;
@@ -49,6 +51,35 @@ pub(crate) struct Refusal {
     pub(crate) code: i32,
     /// The system does not have this address family at all.
     pub(crate) no_such_family: bool,
+}
+
+/// What a connection that was begun has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It came about; the other end may have hung up since.
+    Connected,
+    /// It came about with itself: it was given the port that it asks for as its own end.
+    MetItself,
+    /// It was refused, by the other end, on the way or here.
+    Refused {
+        /// What kind of refusal this is.
+        refusal: Refused,
+        /// The system's code.
+        code: i32,
+        /// The ICMP error that brought it.
+        icmp: Option<Icmp>,
+    },
+}
+
+/// What beginning a connection has come to.
+#[derive(Debug)]
+pub(crate) enum Begun {
+    /// It is over already.
+    Over(Outcome),
+    /// It is under way.
+    UnderWay(Connecting),
+    /// This system has no room now (descriptors, memory, local ports), by its code.
+    NoRoom(i32),
 }
 
 /// What is set about ports, in one network namespace.

@@ -81,7 +81,7 @@ pub(crate) fn bound(
 }
 
 /// A new socket, which no child process inherits.
-fn socket(transport: Transport, address: SocketAddr) -> Result<OwnedSocket, Refusal> {
+pub(super) fn socket(transport: Transport, address: SocketAddr) -> Result<OwnedSocket, Refusal> {
     let started = start_winsock();
     if started != 0 {
         return Err(Refusal { call: "WSAStartup", code: started, no_such_family: false });
@@ -112,16 +112,26 @@ fn start_winsock() -> c_int {
 }
 
 fn set(socket: &OwnedSocket, level: i32, option: i32, value: c_int) -> Result<(), Refusal> {
-    let length = size_of::<c_int>() as c_int;
+    set_to(socket, level, option, &value)
+}
+
+/// Sets an option to a value of its own type, which is plain data.
+pub(super) fn set_to<T: Copy>(
+    socket: &OwnedSocket,
+    level: i32,
+    option: i32,
+    value: &T,
+) -> Result<(), Refusal> {
+    let length = size_of::<T>() as c_int;
     // SAFETY: the socket is open; `value` lives through the call and has that length.
     let result = unsafe {
-        setsockopt(socket.as_raw_socket() as usize, level, option, (&raw const value).cast(), length)
+        setsockopt(socket.as_raw_socket() as usize, level, option, std::ptr::from_ref(value).cast(), length)
     };
     if result == 0 { Ok(()) } else { Err(Refusal::last("setsockopt")) }
 }
 
 /// An address as Winsock has it, and its length.
-fn socket_address(address: SocketAddr) -> (SOCKADDR_INET, c_int) {
+pub(super) fn socket_address(address: SocketAddr) -> (SOCKADDR_INET, c_int) {
     match address {
         SocketAddr::V4(v4) => {
             let name = SOCKADDR_IN {

@@ -1,0 +1,350 @@
+//! One engine of a sweep: begins connections, hears of their ends, asks silent ports again, and settles verdicts.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use portolan_core::probe::{PortState, Reason, Refusal, Verdict, tcp_refused};
+
+use super::destinations::Destinations;
+use super::limited::{Limits, Silence};
+use super::pace::Pace;
+use super::{Found, Shared};
+use crate::Error;
+use crate::sys::{Begun, Connecting, Connector, Outcome};
+
+/// Verdicts that are handed over in one go.
+const HANDFUL: usize = 256;
+/// Tries that are begun before ends and waits are looked at again.
+const ROUND: usize = 512;
+/// So many answers at once, one after the other, and the machine itself is what limits: other cores help.
+const STREAK: u32 = 1024;
+/// The longest wait before cancelling is looked at again.
+const LOOK_UP: Duration = Duration::from_millis(50);
+/// A connection may meet itself that often before its port is known to be nobody's.
+const MEETINGS: u8 = 3;
+/// How long the system may have no room for a try before that is the port's verdict.
+const NO_ROOM_FOR: Duration = Duration::from_secs(10);
+
+/// A target on its way to its verdict.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pair {
+    index: u64,
+    pub(super) target: SocketAddr,
+    tries: u16,
+    met_itself: u8,
+    /// How often it was asked alone, for the sake of an ICMP limit.
+    pub(super) asked_alone: u8,
+    no_room_since: Option<Instant>,
+}
+
+impl Pair {
+    pub(super) const fn new(index: u64, target: SocketAddr) -> Self {
+        Self { index, target, tries: 0, met_itself: 0, asked_alone: 0, no_room_since: None }
+    }
+}
+
+/// A connection under way.
+struct Slot {
+    key: u64,
+    pair: Pair,
+    connecting: Connecting,
+    since: Instant,
+}
+
+/// One engine.
+pub(super) struct Engine<'a, 's> {
+    shared: &'a Shared<'s>,
+    connector: Connector,
+    pace: Pace,
+    destinations: Destinations,
+    limits: Limits,
+    /// Connections under way; a key is the place here, and above it a number that no other try has.
+    slots: Vec<Option<Slot>>,
+    free: Vec<u32>,
+    next_try: u32,
+    /// When the waits end, of tries that may be over by then.
+    waits: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// To be asked again, before new ones.
+    again: VecDeque<Pair>,
+    fresh: VecDeque<Pair>,
+    ended: bool,
+    found: Vec<Found>,
+    tries: u64,
+    streak: u32,
+    ready: Vec<u64>,
+}
+
+impl<'a, 's> Engine<'a, 's> {
+    pub(super) fn new(shared: &'a Shared<'s>) -> Result<Self, Error> {
+        Ok(Self {
+            shared,
+            connector: Connector::new(shared.manner.source)?,
+            pace: Pace::new(shared.manner.rate, Instant::now()),
+            destinations: Destinations::default(),
+            limits: Limits::default(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            next_try: 0,
+            waits: BinaryHeap::new(),
+            again: VecDeque::new(),
+            fresh: VecDeque::new(),
+            ended: false,
+            found: Vec::with_capacity(HANDFUL),
+            tries: 0,
+            streak: 0,
+            ready: Vec::new(),
+        })
+    }
+
+    /// Works until no target is left, or the sweep is cancelled. `more` is called at most once, when other
+    /// engines would help.
+    pub(super) fn run(&mut self, more: &mut dyn FnMut()) -> Result<(), Error> {
+        let mut alone = self.shared.manner.rate.is_none();
+        while !self.shared.is_cancelled() {
+            self.begin_some();
+            if alone && self.streak >= STREAK {
+                alone = false;
+                more();
+            }
+            self.shared.deliver(&mut self.found, &mut self.tries);
+            if self.is_over() {
+                break;
+            }
+            let now = Instant::now();
+            let limit = self.next_event(now).saturating_duration_since(now).min(LOOK_UP);
+            self.connector.wait(limit, &mut self.ready)?;
+            self.hear();
+            self.expire();
+        }
+        self.shared.under_way.fetch_sub(self.under_way(), Ordering::Relaxed);
+        self.shared.deliver(&mut self.found, &mut self.tries);
+        Ok(())
+    }
+
+    fn under_way(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    fn is_over(&self) -> bool {
+        self.ended
+            && self.again.is_empty()
+            && self.fresh.is_empty()
+            && self.under_way() == 0
+            && self.limits.next().is_none()
+    }
+
+    fn has_room(&self) -> bool {
+        self.shared.under_way.load(Ordering::Relaxed) < self.shared.room
+    }
+
+    /// When something is to be done without any news.
+    fn next_event(&self, now: Instant) -> Instant {
+        let wait = self.waits.peek().map(|Reverse((until, _))| *until);
+        let idle = self.again.is_empty() && self.fresh.is_empty() && self.ended;
+        let begin = (!idle && self.has_room()).then(|| self.pace.next(now));
+        [wait, begin, self.limits.next()].into_iter().flatten().min().unwrap_or(now + LOOK_UP)
+    }
+
+    /// Begins what pace and room allow.
+    fn begin_some(&mut self) {
+        let mut now = Instant::now();
+        for _ in 0..ROUND {
+            if !self.has_room() || self.shared.is_cancelled() {
+                break;
+            }
+            let Some(pair) = self.next_pair(now) else { break };
+            if !self.pace.begins(now) {
+                self.again.push_front(pair);
+                break;
+            }
+            now = self.begin(pair, now);
+            if self.found.len() >= HANDFUL {
+                self.shared.deliver(&mut self.found, &mut self.tries);
+            }
+        }
+    }
+
+    fn next_pair(&mut self, now: Instant) -> Option<Pair> {
+        if let Some(pair) = self.again.pop_front().or_else(|| self.fresh.pop_front()) {
+            return Some(pair);
+        }
+        if let Some(pair) = self.limits.due(now) {
+            return Some(pair);
+        }
+        self.ended = self.ended || !self.shared.take(&mut self.fresh);
+        self.fresh.pop_front()
+    }
+
+    /// Makes one try; returns the time after it.
+    fn begin(&mut self, mut pair: Pair, now: Instant) -> Instant {
+        self.tries += 1;
+        pair.tries = pair.tries.saturating_add(1);
+        let address = pair.target.ip();
+        self.limits.asked(address, now);
+        let place = self.free.pop().unwrap_or(u32::MAX);
+        let place = if place == u32::MAX { self.slots.len() as u32 } else { place };
+        let key = u64::from(self.next_try) << 32 | u64::from(place);
+        self.next_try = self.next_try.wrapping_add(1);
+        let look = self.destinations.at(address).may_be_at_once();
+        let begun = self.connector.begin(key, pair.target, look);
+        let after = Instant::now();
+        if place as usize == self.slots.len() {
+            self.slots.push(None);
+        }
+        match begun {
+            Begun::UnderWay(connecting) => {
+                pair.no_room_since = None;
+                self.streak = 0;
+                let destination = self.destinations.at(address);
+                destination.was_at_once(false);
+                let wait = destination.trips.wait(pair.tries - 1) * self.shared.manner.patience.max(1);
+                self.waits.push(Reverse((now + wait, key)));
+                self.slots[place as usize] = Some(Slot { key, pair, connecting, since: now });
+                self.shared.under_way.fetch_add(1, Ordering::Relaxed);
+                self.forget_waits();
+            }
+            Begun::Over(outcome) => {
+                self.free.push(place);
+                self.pace.over_at_once();
+                self.streak += 1;
+                self.destinations.at(address).was_at_once(true);
+                self.settle(pair, outcome, after - now, after);
+            }
+            Begun::NoRoom(code) => {
+                self.free.push(place);
+                self.no_room(pair, code, after);
+            }
+        }
+        after
+    }
+
+    /// The system had no room: the try did not happen. Where that lasts, it is the verdict.
+    fn no_room(&mut self, mut pair: Pair, code: i32, now: Instant) {
+        self.tries -= 1;
+        pair.tries -= 1;
+        self.pace.no_room(now);
+        let since = *pair.no_room_since.get_or_insert(now);
+        if now.duration_since(since) < NO_ROOM_FOR {
+            // Behind the others: what it lacks may be its destination's alone, such as local ports.
+            self.again.push_back(pair);
+        } else {
+            self.found(pair, PortState::Undecided, Reason::System { code }, None);
+        }
+    }
+
+    /// Looks at the connections that have news.
+    fn hear(&mut self) {
+        let now = Instant::now();
+        for at in 0..self.ready.len() {
+            let key = self.ready[at];
+            let Some(slot) = self.slots.get(key as u32 as usize).and_then(Option::as_ref) else { continue };
+            if slot.key == key
+                && let Some(outcome) = self.connector.outcome(&slot.connecting, slot.pair.target)
+                && let Some(slot) = self.leave(key)
+            {
+                let round_trip = now - slot.since;
+                self.settle(slot.pair, outcome, round_trip, now);
+            }
+        }
+        self.ready.clear();
+    }
+
+    /// Ends the waits that are over.
+    fn expire(&mut self) {
+        let now = Instant::now();
+        while let Some(Reverse((until, key))) = self.waits.peek().copied()
+            && until <= now
+        {
+            self.waits.pop();
+            let Some(slot) = self.slots.get(key as u32 as usize).and_then(Option::as_ref) else { continue };
+            if slot.key != key {
+                continue;
+            }
+            // The answer may have come since the last look.
+            let outcome = self.connector.outcome(&slot.connecting, slot.pair.target);
+            let Some(slot) = self.leave(key) else { continue };
+            match outcome {
+                Some(outcome) => self.settle(slot.pair, outcome, now - slot.since, now),
+                None => self.silent(slot.pair),
+            }
+        }
+    }
+
+    /// Takes a connection out; dropping it hangs up.
+    fn leave(&mut self, key: u64) -> Option<Slot> {
+        let place = key as u32;
+        let slot = self.slots.get_mut(place as usize)?.take()?;
+        self.free.push(place);
+        self.shared.under_way.fetch_sub(1, Ordering::Relaxed);
+        Some(slot)
+    }
+
+    /// A try that got no answer in its time: another one, or the verdict.
+    fn silent(&mut self, pair: Pair) {
+        let least = self.shared.manner.least_tries.max(1);
+        if pair.asked_alone == 0 && pair.tries < self.destinations.at(pair.target.ip()).tries(least) {
+            self.again.push_back(pair);
+            return;
+        }
+        match self.limits.silent(pair) {
+            Silence::Plain => self.found(pair, PortState::Filtered, Reason::Timeout, None),
+            Silence::Later => {}
+            Silence::Doubtful(icmp) => {
+                // Were there an error, it would tell a filter as well; or that no way leads there.
+                let filtered = icmp.is_prohibition();
+                let state = if filtered { PortState::Filtered } else { PortState::Undecided };
+                self.found(pair, state, Reason::LimitedIcmp(icmp), None);
+            }
+        }
+    }
+
+    fn settle(&mut self, mut pair: Pair, outcome: Outcome, round_trip: Duration, now: Instant) {
+        let address = pair.target.ip();
+        let (state, reason) = match outcome {
+            Outcome::Connected => (PortState::Open, Reason::SynAck),
+            Outcome::MetItself => {
+                pair.met_itself += 1;
+                if pair.met_itself < MEETINGS {
+                    pair.tries -= 1;
+                    self.again.push_back(pair);
+                    return;
+                }
+                (PortState::Closed, Reason::MetItself)
+            }
+            Outcome::Refused { refusal: Refusal::TimedOut, icmp: None, .. } => {
+                self.silent(pair);
+                return;
+            }
+            Outcome::Refused { refusal, code, icmp } => {
+                if let Some(icmp) = icmp {
+                    self.limits.seen(address, icmp, now);
+                }
+                tcp_refused(refusal, code, icmp)
+            }
+        };
+        let answered = !matches!(reason, Reason::System { .. });
+        if answered {
+            self.destinations.at(address).answered(pair.tries, round_trip);
+            self.pace.answered(pair.tries, now);
+        }
+        self.found(pair, state, reason, answered.then_some(round_trip));
+    }
+
+    fn found(&mut self, pair: Pair, state: PortState, reason: Reason, round_trip: Option<Duration>) {
+        let verdict = Verdict { state, reason, round_trip, tries: pair.tries };
+        self.found.push(Found { index: pair.index, target: pair.target, verdict });
+    }
+
+    /// Throws away the waits of tries that are over, where they are many.
+    fn forget_waits(&mut self) {
+        if self.waits.len() > 4 * self.slots.len() + 1024 {
+            let slots = &self.slots;
+            self.waits.retain(|Reverse((_, key))| {
+                slots.get(*key as u32 as usize).and_then(Option::as_ref).is_some_and(|slot| slot.key == *key)
+            });
+        }
+    }
+}
