@@ -5,8 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
-/// A program, and the package that brings it.
-const NEEDED: [(&str, &str); 9] = [
+/// A program (or a file), and the package that brings it.
+const NEEDED: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("nft", "nftables"),
@@ -16,7 +16,27 @@ const NEEDED: [(&str, &str); 9] = [
     ("fuser", "psmisc"),
     ("strace", "strace"),
     ("python3", "python3"),
+    // Servers that conversations are tested against, and the clients that say what is right.
+    ("snmpd", "snmpd"),
+    ("snmpget", "snmp"),
+    ("chronyd", "chrony"),
+    ("samba", "samba"),
+    ("samba-tool", "samba-common-bin"),
+    ("rpcclient", "smbclient"),
+    ("/usr/share/samba/setup/provision.ldif", "samba-ad-provision"),
+    ("/usr/share/doc/samba-dsdb-modules/copyright", "samba-ad-dc"),
 ];
+
+/// Installs packages without starting the services that they bring: invoke-rc.d(8) and deb-systemd-invoke(1p) ask
+/// policy-rc.d, which is there for the time of the installation. A policy that is there already stays.
+const INSTALL: &str = "
+policy=/usr/sbin/policy-rc.d
+if ! [ -e $policy ]; then
+    trap \"rm -f $policy\" EXIT
+    printf '#!/bin/sh\\nexit 101\\n' >$policy && chmod 755 $policy || exit
+fi
+apt-get install --yes --no-install-recommends \"$@\"
+";
 
 /// Installs what is missing, with sudo where this user is not root.
 pub(crate) fn install() -> anyhow::Result<()> {
@@ -33,12 +53,16 @@ pub(crate) fn install() -> anyhow::Result<()> {
             missing.join(" ")
         );
     }
-    let install = ["install", "--yes", "--no-install-recommends"];
-    for arguments in [&["update"][..], &[&install[..], &missing].concat()] {
-        println!("    apt-get {}", arguments.join(" "));
-        let status = as_root("apt-get")?.env("DEBIAN_FRONTEND", "noninteractive").args(arguments).status()?;
+    println!("    {typed}");
+    for (program, arguments) in [("apt-get", &["update"][..]), ("sh", &["-c", INSTALL, "sh"])] {
+        let mut command = as_root(program)?;
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments);
+        if program == "sh" {
+            command.args(&missing);
+        }
+        let status = command.status()?;
         if !status.success() {
-            bail!("apt-get {} failed ({status}): type `{typed}` as root and try again", arguments.join(" "));
+            bail!("apt-get failed ({status}): type `{typed}` as root and try again");
         }
     }
     Ok(())

@@ -10,6 +10,7 @@ mod held;
 mod machine;
 mod measured;
 mod namespace;
+pub mod servers;
 mod system;
 
 use std::path::{Path, PathBuf};
