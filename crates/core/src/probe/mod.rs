@@ -3,11 +3,12 @@
 //! A new protocol is a new file and a line in [`PROBES`]; `probe`, `portqry`, the manual, the schema and fuzzing follow
 //! from there. A protocol decides what to say and what an answer means. Whoever drives it (host's `exchange`, a test, a
 //! fuzzer) owns sockets, TLS, retransmission, deadlines and the byte budget. What was found of the port itself, and how
-//! long an answer is waited for, stands in `verdict.rs` and `round_trip.rs`.
+//! long an answer is waited for, stands in `verdict.rs` and `round_trip.rs`; what a certificate says, in `security.rs`.
 
 mod banner;
 mod dns;
 mod round_trip;
+mod security;
 mod verdict;
 
 use std::net::{IpAddr, SocketAddr};
@@ -17,6 +18,7 @@ use crate::socket::Transport;
 use crate::wire::{DecodeError, Problem};
 
 pub use round_trip::{RoundTrip, tries_for};
+pub use security::Security;
 pub use verdict::{Icmp, IcmpVersion, PortState, Reason, Refusal, Verdict, tcp_refused, udp_refused};
 
 /// The most bytes that are gathered for a session before it is told [`Event::Closed`].
@@ -220,22 +222,6 @@ impl Step {
             Err(error) => Self::Failed(error.to_string()),
         }
     }
-}
-
-/// How a stream was encrypted, as far as its driver knows. What it says is added to the answer by the driver: only a
-/// session that is about TLS itself looks at it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Security {
-    /// `TLS 1.3`.
-    pub version: String,
-    /// The cipher suite's name.
-    pub cipher: String,
-    /// The protocol that was agreed on (ALPN).
-    pub protocol: Option<String>,
-    /// The certificates that the server sent, its own first, in DER.
-    pub chain: Vec<Vec<u8>>,
-    /// Why the chain is not to be trusted for this host, where it is not.
-    pub problem: Option<String>,
 }
 
 /// One conversation.
