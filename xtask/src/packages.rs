@@ -15,6 +15,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("netstat", "net-tools"),
     ("fuser", "psmisc"),
     ("strace", "strace"),
+    ("systemctl", "systemd"),
+    ("nsenter", "util-linux"),
     ("python3", "python3"),
     // Servers that conversations are tested against, and the clients that say what is right.
     ("snmpd", "snmpd"),

@@ -1,5 +1,5 @@
-//! What the tests and benchmarks stand on: network namespaces made by the test itself, programs that hold sockets
-//! in them in every way a test needs, and running and measuring a program there.
+//! What the tests and benchmarks stand on: network namespaces made by the test itself, a systemd of the test's own,
+//! programs that hold sockets in them in every way a test needs, and running and measuring a program there.
 //!
 //! Linux only, and root only: `cargo xtask test` takes care of both. Everything here panics with what to type next,
 //! as a test would, instead of returning errors that every test must unwrap. The crate is never published and
@@ -10,6 +10,7 @@ mod held;
 mod machine;
 mod measured;
 mod namespace;
+mod nested_systemd;
 pub mod servers;
 mod system;
 
@@ -22,6 +23,7 @@ pub use held::{Held, Holding, READY};
 pub use machine::{FileSeen, Machine, Seen};
 pub use measured::{Measured, measured};
 pub use namespace::Namespace;
+pub use nested_systemd::NestedSystemd;
 pub use system::{ignore_sigterm, own_mounts, refuse_bind};
 
 /// Descriptors beside those of the sockets: standard streams, pipes to workers, listeners.

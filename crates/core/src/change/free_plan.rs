@@ -377,7 +377,7 @@ impl<'a> Free<'a> {
         let levels = &self.levels;
         let stop_unit = |unit: &str| {
             Step::new(match self.snapshot.host.system {
-                System::Linux => Action::StopUnit { unit: unit.into() },
+                System::Linux => Action::StopUnit { unit: unit.into(), services: Vec::new() },
                 System::Windows => Action::Windows(WindowsAction::StopService { name: unit.into() }),
             })
         };

@@ -155,10 +155,15 @@ impl Record {
         }
     }
 
-    /// The steps that an undo has to look at, last first.
+    /// The steps that an undo has to look at, last first; but socket units come back before all others, since systemd
+    /// starts none below a service that runs already.
     pub fn to_undo(&self) -> Vec<usize> {
         let stands = |s: &StepState| matches!(s, StepState::Begun(_) | StepState::Done(_));
-        (0..self.steps.len()).rev().filter(|i| stands(&self.steps[*i])).collect()
+        let mut steps: Vec<usize> = (0..self.steps.len()).rev().filter(|i| stands(&self.steps[*i])).collect();
+        let is_socket =
+            |action: &Action| matches!(action, Action::StopUnit { unit, .. } if unit.ends_with(".socket"));
+        steps.sort_by_key(|step| !is_socket(&self.plan.steps[*step].action));
+        steps
     }
 
     /// Whether a step ended with the boot it was done in.
@@ -267,7 +272,7 @@ mod tests {
     use crate::change::{Step, Store};
 
     fn plan() -> Plan {
-        let stop = |unit: &str| Step::new(Action::StopUnit { unit: unit.into() });
+        let stop = |unit: &str| Step::new(Action::StopUnit { unit: unit.into(), services: Vec::new() });
         let steps = vec![stop("a.socket"), stop("a.service")];
         Plan { title: "free 80".into(), note: None, place: Place::default(), steps, warnings: Vec::new() }
     }
@@ -300,8 +305,8 @@ mod tests {
             (Standing::Nothing, vec![]),
             (Standing::Partly, vec![0]),
             (Standing::Partly, vec![0]),
-            (Standing::Partly, vec![1, 0]),
-            (Standing::Applied, vec![1, 0]),
+            (Standing::Partly, vec![0, 1]),
+            (Standing::Applied, vec![0, 1]),
             (Standing::PartlyUndone, vec![0]),
             (Standing::Undone, vec![]),
             (Standing::Undone, vec![]),

@@ -119,11 +119,18 @@ pub enum Action {
     StopUnit {
         /// Its name.
         unit: String,
+        /// Of a socket unit: its services that ran when the step began; a plan does not know them yet. systemd starts
+        /// no socket unit below a running service, so what takes this step back starts them anew.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        services: Vec<String>,
     },
     /// Starts a systemd unit.
     StartUnit {
         /// Its name.
         unit: String,
+        /// Of a socket unit: services that are stopped before it, and started after it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        services: Vec<String>,
     },
     /// Stops a container.
     StopContainer {
@@ -196,8 +203,11 @@ impl fmt::Display for Action {
                 }
             }
             Self::Unreserve { store, ports, .. } => write!(f, "{store}: stop reserving {}", briefly(ports)),
-            Self::StopUnit { unit } => write!(f, "stop unit {unit}"),
-            Self::StartUnit { unit } => write!(f, "start unit {unit}"),
+            Self::StopUnit { unit, .. } => write!(f, "stop unit {unit}"),
+            Self::StartUnit { unit, services } if services.is_empty() => write!(f, "start unit {unit}"),
+            Self::StartUnit { unit, services } => {
+                write!(f, "start unit {unit}, and anew what runs on it: {}", services.join(", "))
+            }
             Self::StopContainer { runtime, id } => write!(f, "stop {runtime} container {id}"),
             Self::StartContainer { runtime, id } => write!(f, "start {runtime} container {id}"),
             Self::StopProcess { process, signal, timeout_ms, force, .. } => {
@@ -221,8 +231,8 @@ impl Action {
             Self::SetRange { store, from, to } => Self::SetRange { store, from: to, to: from },
             Self::Reserve { store, ports, kept } => Self::Unreserve { store, ports, kept },
             Self::Unreserve { store, ports, kept } => Self::Reserve { store, ports, kept },
-            Self::StopUnit { unit } => Self::StartUnit { unit },
-            Self::StartUnit { unit } => Self::StopUnit { unit },
+            Self::StopUnit { unit, services } => Self::StartUnit { unit, services },
+            Self::StartUnit { unit, services } => Self::StopUnit { unit, services },
             Self::StopContainer { runtime, id } => Self::StartContainer { runtime, id },
             Self::StartContainer { runtime, id } => Self::StopContainer { runtime, id },
             Self::Windows(action) => Self::Windows(action.inverse()?),
@@ -336,9 +346,11 @@ pub enum Observed {
     Reserved(PortSet),
     /// The process that an action is about.
     Process(ProcessNow),
+    /// The systemd unit that an action is about.
+    Unit(UnitNow),
     /// What a step of Windows is about.
     Windows(WindowsNow),
-    /// Nothing that can be compared: units, containers and connections tell when they are asked to change.
+    /// Nothing that can be compared: containers and connections tell when they are asked to change.
     Untold,
 }
 
@@ -353,6 +365,15 @@ pub enum ProcessNow {
     Gone,
     /// Its number belongs to another process by now.
     Another,
+}
+
+/// How a systemd unit stands now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnitNow {
+    /// Whether it runs or listens, or is about to.
+    pub active: bool,
+    /// Of a socket unit: the services on it that run.
+    pub services: Vec<String>,
 }
 
 /// What is to be done about an action, given what is there now.
@@ -403,6 +424,10 @@ pub fn decide(action: &Action, now: &Observed) -> Decision {
                 "pid {} belongs to another process by now, not to the {} that was meant: nothing was sent",
                 process.pid, process.name
             ))
+        }
+        (Action::StopUnit { .. }, Observed::Unit(UnitNow { active: false, .. })) => Decision::AlreadySo,
+        (Action::StopUnit { unit, .. }, Observed::Unit(now)) => {
+            Decision::Do(Action::StopUnit { unit: unit.clone(), services: now.services.clone() })
         }
         (Action::Windows(action), Observed::Windows(now)) => windows_action::decide(action, now),
         _ => Decision::Do(action.clone()),

@@ -12,7 +12,7 @@ fn every_inverse_leads_back_to_the_action() {
     for action in [
         Action::SetRange { store: Store::Runtime, from: Some(range("1-2")), to: None },
         Action::Reserve { store: Store::File("/x".into()), ports: ports.clone(), kept: Vec::new() },
-        Action::StopUnit { unit: "a.service".into() },
+        Action::StopUnit { unit: "a.service".into(), services: Vec::new() },
         Action::StartContainer { runtime: "docker".into(), id: "f00".into() },
     ] {
         assert_eq!(action.inverse().unwrap().inverse().unwrap(), action);
@@ -79,4 +79,20 @@ fn of_reserved_ports_only_those_of_the_step_count() {
     let undo = reserve(vec![range("5432-5433")]).inverse().unwrap();
     let narrowed = Action::Unreserve { store: Store::Runtime, ports: vec![range("5432")], kept: Vec::new() };
     assert_eq!(decide(&undo, &Observed::Reserved(now)), Decision::Do(narrowed));
+}
+
+#[test]
+fn a_unit_is_stopped_only_while_it_runs_and_its_socket_unit_remembers_which_services_did() {
+    let stop = |services: &[&str]| Action::StopUnit {
+        unit: "a.socket".into(),
+        services: services.iter().map(ToString::to_string).collect(),
+    };
+    let now = |active| Observed::Unit(UnitNow { active, services: vec!["a.service".into()] });
+    assert_eq!(decide(&stop(&[]), &now(false)), Decision::AlreadySo);
+    assert_eq!(decide(&stop(&[]), &now(true)), Decision::Do(stop(&["a.service"])));
+    let start = stop(&["a.service"]).inverse().unwrap();
+    assert_eq!(start.to_string(), "start unit a.socket, and anew what runs on it: a.service");
+    // A unit that is up may be about to be stopped: systemd is asked all the same.
+    assert_eq!(decide(&start, &now(true)), Decision::Do(start.clone()));
+    assert_eq!(stop(&[]).inverse().unwrap().to_string(), "start unit a.socket");
 }

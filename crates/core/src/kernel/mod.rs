@@ -22,3 +22,4 @@ pub mod procfs;
 pub mod services;
 pub mod sysctl;
 pub mod systemd_socket;
+pub mod systemd_unit;

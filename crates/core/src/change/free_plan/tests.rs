@@ -245,7 +245,10 @@ fn a_unit_is_stopped_by_systemd_and_its_socket_unit_before_it() {
     let plan = world.plan();
     assert_eq!(world.steps(), ["stop unit nginx.service"]);
     assert_eq!(plan.steps[0].effects, ["ends nginx (pid 80) and nginx (pid 81)"]);
-    assert_eq!(plan.steps[0].inverse, Some(Action::StartUnit { unit: "nginx.service".into() }));
+    assert_eq!(
+        plan.steps[0].inverse,
+        Some(Action::StartUnit { unit: "nginx.service".into(), services: Vec::new() })
+    );
 
     let world = World::new()
         .carried(CarrierKind::SocketUnit, "web.socket", "web.service")

@@ -171,6 +171,9 @@ pub(crate) fn observe(namespace: &Namespace, action: &Action) -> Result<Observed
         Action::StopProcess { process, sockets, .. } => {
             super::stop::process_now(process, sockets).map(Observed::Process)
         }
+        Action::StopUnit { unit, .. } | Action::StartUnit { unit, .. } => {
+            super::unit::now(unit).map(Observed::Unit)
+        }
         _ => Ok(Observed::Untold),
     }
 }

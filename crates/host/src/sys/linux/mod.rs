@@ -26,4 +26,5 @@ mod process;
 pub(super) mod settings;
 pub(crate) mod sockets;
 pub(crate) mod stop;
+mod unit;
 pub(super) mod user;

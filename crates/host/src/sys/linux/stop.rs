@@ -1,12 +1,13 @@
-//! Linux: stops and starts units and containers, and sends signals to exactly the process that was meant.
+//! Linux: stops and starts containers, and sends signals to exactly the process that was meant.
 //!
-//! Source: systemctl(1), docker-stop(1), pidfd_open(2), pidfd_send_signal(2), proc_pid_stat(5) (field 22).
+//! Source: docker-stop(1), prctl(2) (PR_SET_PDEATHSIG), pidfd_open(2), pidfd_send_signal(2), proc_pid_stat(5) (field 22).
 //! Programs are called by absolute path, without a shell; names come after `--`, so none can be taken for an option.
 
 use std::fs;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,10 +16,12 @@ use portolan_core::change::{Action, Caller, ProcessEntry, ProcessKey, ProcessNow
 use portolan_core::kernel::{cgroup, procfs};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, getpid, getppid, pidfd_open, pidfd_send_signal, set_parent_process_death_signal,
+};
 
 use super::descriptors::{Descriptors, Unreadable};
-use super::file;
+use super::{file, unit};
 use crate::Error;
 
 /// Where programs of the system are looked for; PATH is not asked.
@@ -30,8 +33,8 @@ const AFTER_KILL: Duration = Duration::from_secs(5);
 /// Carries out what stops or starts something.
 pub(crate) fn perform(action: &Action) -> Result<(), Error> {
     match action {
-        Action::StopUnit { unit } => run("systemctl", &["stop", "--", unit]),
-        Action::StartUnit { unit } => run("systemctl", &["start", "--", unit]),
+        Action::StopUnit { unit, .. } => unit::stop(unit),
+        Action::StartUnit { unit, services } => unit::start(unit, services),
         Action::StopContainer { runtime, id } => run(known_runtime(runtime)?, &["stop", "--", id]),
         Action::StartContainer { runtime, id } => run(known_runtime(runtime)?, &["start", "--", id]),
         Action::StopProcess { process, sockets, signal, timeout_ms, force } => {
@@ -57,18 +60,26 @@ fn known_runtime(runtime: &str) -> Result<&str, Error> {
     }
 }
 
-fn run(program: &str, arguments: &[&str]) -> Result<(), Error> {
+/// Runs a program of the system to its end; it ends with this one. One that went on alone after this was killed could
+/// still stop what an undo has just started.
+pub(super) fn run(program: &str, arguments: &[&str]) -> Result<(), Error> {
     let doing = || format!("run {program} {}", arguments.join(" "));
     let path = FOLDERS
         .iter()
         .map(|folder| format!("{folder}/{program}"))
         .find(|path| fs::metadata(path).is_ok_and(|found| found.is_file()))
         .ok_or_else(|| Error::new(doing(), io::Error::new(io::ErrorKind::NotFound, "it is not installed")))?;
-    let output = Command::new(path)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|source| Error::new(doing(), source))?;
+    let mut command = Command::new(path);
+    command.args(arguments).stdin(Stdio::null());
+    let parent = getpid();
+    let die_with_parent = move || {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        // The parent may have been killed before the kernel knew of the wish.
+        if getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::Interrupted.into()) }
+    };
+    // SAFETY: between fork and exec the closure makes two system calls; it allocates nothing and takes no lock.
+    unsafe { command.pre_exec(die_with_parent) };
+    let output = command.output().map_err(|source| Error::new(doing(), source))?;
     if output.status.success() {
         return Ok(());
     }

@@ -33,10 +33,10 @@ const TERMINATED: u32 = 1;
 /// Carries out what stops or starts something.
 pub(crate) fn perform(action: &Action) -> Result<(), Error> {
     match action {
-        Action::StopUnit { unit } | Action::Windows(WindowsAction::StopService { name: unit }) => {
+        Action::StopUnit { unit, .. } | Action::Windows(WindowsAction::StopService { name: unit }) => {
             service::stop(unit).map_err(|source| service_error("stop", unit, source))
         }
-        Action::StartUnit { unit } | Action::Windows(WindowsAction::StartService { name: unit }) => {
+        Action::StartUnit { unit, .. } | Action::Windows(WindowsAction::StartService { name: unit }) => {
             service::start(unit).map_err(|source| service_error("start", unit, source))
         }
         Action::StopProcess { process, signal, timeout_ms, force, .. } => {
