@@ -7,6 +7,7 @@ pub mod apply;
 pub mod bind;
 pub mod connect;
 mod error;
+pub mod exchange;
 pub mod hold;
 pub mod journal;
 mod look;

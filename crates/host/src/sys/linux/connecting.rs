@@ -181,7 +181,8 @@ fn refused(code: Errno, icmp: Option<portolan_core::probe::Icmp>) -> Begun {
     }
 }
 
-fn kind(code: Errno) -> Refusal {
+/// What an error code means for whoever sent something.
+pub(super) fn kind(code: Errno) -> Refusal {
     match code {
         Errno::CONNREFUSED => Refusal::Refused,
         Errno::TIMEDOUT => Refusal::TimedOut,

@@ -16,6 +16,7 @@ pub(super) mod firewall;
 pub(crate) mod handover;
 pub(super) mod host;
 mod kernel;
+pub(crate) mod lines;
 pub(crate) mod namespace;
 mod netlink;
 mod origins;

@@ -279,7 +279,8 @@ fn refused(code: c_int) -> Begun {
     }
 }
 
-const fn kind(code: c_int) -> Refusal {
+/// What an error code means for whoever sent something.
+pub(super) const fn kind(code: c_int) -> Refusal {
     match code {
         WSAECONNREFUSED => Refusal::Refused,
         WSAETIMEDOUT => Refusal::TimedOut,

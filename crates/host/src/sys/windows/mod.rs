@@ -17,6 +17,7 @@ pub(super) mod firewall;
 pub(crate) mod handover;
 pub(super) mod host;
 mod library;
+pub(crate) mod lines;
 pub(crate) mod namespace;
 pub(crate) mod owners;
 mod process;
