@@ -1,20 +1,26 @@
-//! The chores of this project: `cargo xtask test` and `cargo xtask bench`.
+//! The chores of this project: `cargo xtask test`, `cargo xtask bench`, `cargo xtask dist`.
 //!
 //! It uses what a machine with rustup has and installs the Debian packages that it needs beyond; it knows no other
 //! distribution's package manager.
 
 mod bench;
+mod dist;
 mod packages;
 mod test;
+mod windows;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
+use anyhow::{Context, bail};
+
 const USAGE: &str = "\
-cargo xtask test
-    installs what the tests need, then formatting, lints, every test and the documentation
+cargo xtask test [linux|windows]
+    installs what the tests need, then formatting, lints, every test and the documentation, for both systems or one
 cargo xtask bench [sockets|start|snapshot]… [--quick]
     measures the release build against what people use today; --quick: a small size
+cargo xtask dist
+    packs a release into target/dist: .zip for Windows, .tar.gz and .deb for Linux; tries each
 cargo xtask sample COUNT FILE
     writes a snapshot of that many generated sockets";
 
@@ -22,8 +28,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
-        ["test"] => test::test(),
+        ["test", systems @ ..] => test::test(systems),
         ["bench", rest @ ..] => bench::bench(rest),
+        ["dist"] => dist::dist().map(|()| true),
         ["sample", sockets, file] => bench::sample(sockets, file.as_ref()).map(|()| true),
         _ => Err(anyhow::anyhow!("{USAGE}")),
     };
@@ -44,8 +51,55 @@ fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
+/// Runs a command to its end; a failure is an error that names it.
+fn checked(command: &mut Command) -> anyhow::Result<()> {
+    let status = command.status().with_context(|| format!("cannot run {}", shown(command)))?;
+    if !status.success() {
+        bail!("{} failed ({status})", shown(command));
+    }
+    Ok(())
+}
+
+/// A command as one would type it.
+fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+/// What rustc says, without the end of the line.
+fn rustc(arguments: &[&str]) -> anyhow::Result<String> {
+    let output = Command::new("rustc").args(arguments).output().context("cannot run rustc")?;
+    if !output.status.success() {
+        bail!("rustc {} failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
+}
+
+/// Whether Rust's standard library for a target is there.
+fn has_library(target: &str) -> anyhow::Result<bool> {
+    let folder = rustc(&["--print", "target-libdir", "--target", target])?;
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    Ok(files.map(|file| file.file_name()).any(|name| {
+        let name = name.to_string_lossy();
+        name.starts_with("libstd-") && name.ends_with(".rlib")
+    }))
+}
+
+/// Lets rustup install the standard library of a target.
+fn rustup_target(target: &str) -> anyhow::Result<()> {
+    println!("    rustup target add {target}");
+    checked(Command::new("rustup").args(["target", "add", target]))
+}
+
 /// Where cargo puts what it builds: the folder above the one that this program lies in.
 fn target_folder() -> PathBuf {
     let own = std::env::current_exe().expect("/proc is mounted");
     own.ancestors().nth(2).expect("cargo puts programs two folders deep").to_owned()
+}
+
+/// Where this user keeps what was fetched and can be fetched again.
+fn cache_folder() -> anyhow::Result<PathBuf> {
+    let given = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = given("XDG_CACHE_HOME").or_else(|| given("HOME").map(|home| home.join(".cache")));
+    Ok(folder.context("set HOME to your home folder")?.join("portolan"))
 }

@@ -1,12 +1,15 @@
-//! The Debian packages that tests and benchmarks need: the one list, and their installation.
+//! The Debian packages that tests, benchmarks and releases need: the lists, and their installation.
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, bail};
 
-/// A program (or a file), and the package that brings it.
-const NEEDED: &[(&str, &str)] = &[
+/// A program or file, and the package that brings it.
+type Needed = (&'static str, &'static str);
+
+/// What tests and benchmarks use on Linux.
+pub(crate) const LINUX: &[Needed] = &[
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("nft", "nftables"),
@@ -29,6 +32,17 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/share/doc/samba-dsdb-modules/copyright", "samba-ad-dc"),
 ];
 
+/// What building for Windows uses: the linker, and what Wine's own installation needs.
+pub(crate) const WINDOWS: &[Needed] = &[
+    ("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64-posix"),
+    ("patchelf", "patchelf"),
+    ("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
+];
+
+/// What a release is packed with.
+pub(crate) const RELEASE: &[Needed] =
+    &[("zip", "zip"), ("unzip", "unzip"), ("dpkg-deb", "dpkg"), ("git", "git"), ("gzip", "gzip")];
+
 /// Installs packages without starting the services that they bring: invoke-rc.d(8) and deb-systemd-invoke(1p) ask
 /// policy-rc.d, which is there for the time of the installation. A policy that is there already stays.
 const INSTALL: &str = "
@@ -40,10 +54,10 @@ fi
 apt-get install --yes --no-install-recommends \"$@\"
 ";
 
-/// Installs what is missing, with sudo where this user is not root.
-pub(crate) fn install() -> anyhow::Result<()> {
+/// Installs what is missing of a list, with sudo where this user is not root.
+pub(crate) fn install(needed: &[Needed]) -> anyhow::Result<()> {
     let mut missing: Vec<&str> =
-        NEEDED.iter().filter(|(program, _)| !is_installed(program)).map(|(_, package)| *package).collect();
+        needed.iter().filter(|(file, _)| !is_installed(file)).map(|(_, package)| *package).collect();
     missing.dedup();
     if missing.is_empty() {
         return Ok(());
@@ -71,9 +85,11 @@ pub(crate) fn install() -> anyhow::Result<()> {
 }
 
 /// A command as root: itself, or through sudo.
-fn as_root(program: &str) -> anyhow::Result<Command> {
+pub(crate) fn as_root(program: &str) -> anyhow::Result<Command> {
     if portolan_testbed::is_root() {
-        return Ok(Command::new(program));
+        let mut command = Command::new(program);
+        command.env("PATH", path());
+        return Ok(command);
     }
     require_sudo()?;
     let mut command = Command::new("sudo");
@@ -91,7 +107,7 @@ pub(crate) fn path() -> String {
     format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
 }
 
-/// Whether a program is on that path.
-fn is_installed(program: &str) -> bool {
-    path().split(':').any(|folder| Path::new(folder).join(program).is_file())
+/// Whether a program is on that path; a file is there if its absolute path is.
+fn is_installed(file: &str) -> bool {
+    path().split(':').any(|folder| Path::new(folder).join(file).is_file())
 }

@@ -319,19 +319,23 @@ mod tests {
         let folder = |set: &[(&str, &str)], is_root| {
             let find =
                 |name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value));
-            journal(find, is_root).map(|journal| journal.folder().display().to_string()).ok()
+            journal(find, is_root).map(|journal| journal.folder().to_owned()).ok()
         };
         let home = ("HOME", "/home/a");
+        // On Windows a path is absolute only with its drive.
+        let absolute = std::env::temp_dir();
+        let below_absolute = absolute.join("portolan");
+        let (absolute, below_absolute) = (absolute.to_str().unwrap(), below_absolute.to_str().unwrap());
         for (set, is_root, expected) in [
             (&[home][..], true, Some("/var/lib/portolan")),
             (&[home], false, Some("/home/a/.local/state/portolan")),
-            (&[home, ("XDG_STATE_HOME", "/state")], false, Some("/state/portolan")),
+            (&[home, ("XDG_STATE_HOME", absolute)], false, Some(below_absolute)),
             (&[home, ("XDG_STATE_HOME", "relative")], false, Some("/home/a/.local/state/portolan")),
             (&[home, ("PORTOLAN_STATE", "/s")], true, Some("/s")),
             (&[home, ("PORTOLAN_STATE", "")], true, Some("/var/lib/portolan")),
             (&[], false, None),
         ] {
-            assert_eq!(folder(set, is_root).as_deref(), expected, "{set:?} {is_root}");
+            assert_eq!(folder(set, is_root), expected.map(PathBuf::from), "{set:?} {is_root}");
         }
     }
 }

@@ -137,7 +137,9 @@ fn a_file_in_which_nothing_is_recognised_is_refused_and_nothing_is_kept() {
         misuse(&["snapshot", "--import", &netstat, &recording("linux/ss-tuanp-6.1.txt"), "--out", &out]);
     assert!(line.contains("another system"), "{line}");
     assert!(misuse(&["snapshot", "--import", "/no/such.txt", "--out", &out]).contains("/no/such.txt"));
-    assert!(misuse(&["snapshot", "--import", "/", "--out", &out]).contains("cannot read /"));
+    // Linux opens a folder and refuses to read it, Windows refuses to open it.
+    let line = misuse(&["snapshot", "--import", "/", "--out", &out]);
+    assert!(line.contains("cannot read /") || line.contains("cannot open /"), "{line}");
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub(crate) fn bench(words: &[&str]) -> anyhow::Result<bool> {
     if !portolan_testbed::is_root() {
         bail!("the benchmark makes network namespaces: type sudo -E env PATH=\"$PATH\" cargo xtask bench");
     }
-    packages::install()?;
+    packages::install(packages::LINUX)?;
     let programs = Programs::build()?;
     let wanted = |name: &str| names.is_empty() || names.contains(&name);
     let mut met = programs.report_size()?;
