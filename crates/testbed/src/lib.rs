@@ -3,10 +3,11 @@
 //!
 //! Linux only, and root only: `cargo xtask test` takes care of both. Everything here panics with what to type next,
 //! as a test would, instead of returning errors that every test must unwrap. The crate is never published and
-//! nothing that ships depends on it; its two system calls that need `unsafe` stand in `system.rs`.
+//! nothing that ships depends on it; its system calls that need `unsafe` stand in `system.rs`.
 
 mod answer;
 mod held;
+mod impaired;
 mod machine;
 mod measured;
 mod namespace;
@@ -20,6 +21,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub use answer::Answer;
 pub use held::{Held, Holding, READY};
+pub use impaired::{Impaired, Impairment};
 pub use machine::{FileSeen, Machine, Seen};
 pub use measured::{Measured, measured};
 pub use namespace::Namespace;

@@ -129,21 +129,31 @@ impl Namespace {
     /// Returns the interface's name, the same at both ends.
     #[track_caller]
     pub fn link(&self, address: &str, other: &Self, other_address: &str) -> String {
-        let interface = format!("v{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let interface = Self::new_interface();
         let (own, peer) = (self.name(), other.name());
         ip(&[
             "link", "add", &interface, "netns", own, "type", "veth", "peer", "name", &interface, "netns",
             peer,
         ]);
-        for (namespace, address) in [(own, address), (peer, other_address)] {
-            let mut arguments = vec!["-n", namespace, "address", "add", address, "dev", &interface];
-            if address.contains(':') {
-                arguments.push("nodad");
-            }
-            ip(&arguments);
-            ip(&["-n", namespace, "link", "set", &interface, "up"]);
-        }
+        self.raise(&interface, address);
+        other.raise(&interface, other_address);
         interface
+    }
+
+    /// A name that no interface of these tests has.
+    pub(crate) fn new_interface() -> String {
+        format!("v{}", NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Gives an interface an address, and sets it up.
+    #[track_caller]
+    pub(crate) fn raise(&self, interface: &str, address: &str) {
+        let mut arguments = vec!["-n", self.name(), "address", "add", address, "dev", interface];
+        if address.contains(':') {
+            arguments.push("nodad");
+        }
+        ip(&arguments);
+        ip(&["-n", self.name(), "link", "set", interface, "up", "txqueuelen", "10000"]);
     }
 
     /// The processes inside, by pid; never this one.

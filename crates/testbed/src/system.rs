@@ -1,9 +1,12 @@
 //! The system calls that no safe crate offers: wait4(2), which alone tells what one child used, ignoring a signal
-//! with signal(2), a seccomp(2) filter that refuses one call, and a mount namespace by unshare(2). All of this crate's
-//! `unsafe` stands here.
+//! with signal(2), a seccomp(2) filter that refuses one call, a mount namespace by unshare(2), and a TUN device by ioctl(2).
+//! All of this crate's `unsafe` stands here.
 
+use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -45,6 +48,23 @@ pub fn own_mounts() -> io::Result<()> {
     unsafe { unshare_unsafe(UnshareFlags::NEWNS)? };
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     Ok(())
+}
+
+/// A TUN device of that name in this thread's network namespace: each read and each write is one packet, without a
+/// header. It is gone when the file is closed. Reads do not wait.
+pub(crate) fn open_tun(name: &str) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).write(true).custom_flags(flags).open("/dev/net/tun")?;
+    // linux/if.h's ifreq: the name with its end, the flags (IFF_TUN | IFF_NO_PI), and room for the union's largest member.
+    let mut request = [0_u8; 40];
+    let (place, rest) = request.split_at_mut(libc::IFNAMSIZ);
+    place[..name.len().min(libc::IFNAMSIZ - 1)].copy_from_slice(name.as_bytes());
+    rest[..2].copy_from_slice(&((libc::IFF_TUN | libc::IFF_NO_PI) as u16).to_ne_bytes());
+    // SAFETY: the descriptor is open, and `request` is a live ifreq, which the call reads and writes.
+    match unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, request.as_mut_ptr()) } {
+        0 => Ok(file),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// What a child used.

@@ -18,7 +18,7 @@ const GRAIN: Duration = Duration::from_millis(2);
 /// A silent port that is open may be called filtered once in that many ports.
 const FALSE_SILENCES: f64 = 1e-9;
 /// Most tries that a lossy path makes for one port.
-const MOST_TRIES: u16 = 30;
+const MOST_TRIES: u16 = 40;
 
 /// Round trips of one destination: a smoothed mean, and how they vary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,11 +48,8 @@ impl RoundTrip {
         let first = self.measured.map_or(INITIAL, |(smoothed, variation)| {
             (smoothed + (variation * 4).max(GRAIN)).clamp(LEAST, MOST)
         });
-        let mut wait = first;
-        for _ in 0..earlier_tries.min(MOST_TRIES) {
-            wait = (wait + wait / 2).min(MOST);
-        }
-        wait
+        let longest = (first * 4).min(MOST);
+        (0..earlier_tries.min(MOST_TRIES)).fold(first, |wait, _| (wait + wait / 2).min(longest))
     }
 }
 
@@ -63,9 +60,9 @@ pub fn tries_for(least: u16, answered: u64, lost: u64) -> u16 {
     if answered == 0 {
         return least;
     }
-    // The rule of succession: a few answers without loss prove no lossless path, and many do.
+    // A few answers prove neither a lossless path nor a bad one: before any, one loss in ten is expected.
     #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
-    let loss = (lost as f64 + 1.0) / ((answered + lost) as f64 + 2.0);
+    let loss = (lost as f64 + 1.0) / ((answered + lost) as f64 + 10.0);
     let most = if lost == 0 { least.saturating_mul(2) } else { MOST_TRIES };
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
     let needed = (FALSE_SILENCES.ln() / loss.ln()).ceil().clamp(0.0, 1000.0) as u16;
@@ -84,7 +81,7 @@ mod tests {
     fn before_any_answer_the_wait_is_a_second_and_grows() {
         let none = RoundTrip::default();
         assert_eq!((none.wait(0), none.wait(1), none.wait(2)), (ms(1000), ms(1500), ms(2250)));
-        assert_eq!(none.wait(u16::MAX), MOST);
+        assert_eq!(none.wait(u16::MAX), ms(4000));
     }
 
     #[test]
@@ -114,6 +111,7 @@ mod tests {
         assert_eq!(tries_for(3, 2, 0), 6);
         // 4 % of 1,000: 0.04^7 is 1.6e-10, 0.04^6 is 4e-9.
         assert_eq!(tries_for(3, 1000, 41), 7);
+        assert_eq!(tries_for(3, 1, 3), 17);
         assert_eq!(tries_for(3, 10, 90), MOST_TRIES);
         assert_eq!(tries_for(9, 2000, 0), 9);
     }

@@ -1,7 +1,8 @@
 //! Silence where ICMP errors are sent at a limited rate: which of it proves nothing, and asking again, one at a time.
 //!
-//! Source: icmp(7) (icmp_ratelimit, icmp_ratemask: 6 errors to one peer, then 1 a second), RFC 1812 section 4.3.2.8, RFC 4443
-//! section 2.4(f). A limit counts all errors of its sender to us. Where the sender is the destination itself, silence
+//! Source: icmp(7) (icmp_ratelimit, icmp_ratemask: 6 errors to one peer, then 1 a second), `net/ipv4/route.c` (ip_error: an
+//! error about a missing route is paid for twice, from one purse, so that there is 1 in two seconds), RFC 1812
+//! section 4.3.2.8, RFC 4443 section 2.4(f). A limit counts all errors of its sender to us. Where the sender is the destination itself, silence
 //! of that address is doubtful; where it is a router, silence of the destination's neighbours (/24, /64) is too.
 
 use std::collections::{HashMap, VecDeque};
@@ -12,10 +13,10 @@ use portolan_core::probe::Icmp;
 
 use super::engine::Pair;
 
-/// Between two questions of which each may have an error for an answer: the limit's second, and some.
-const APART: Duration = Duration::from_millis(1100);
-/// Ports of one place that are asked again; the others stay undecided, since each costs a second.
-const MOST_WAITING: usize = 8;
+/// Between two questions of which each may have an error for an answer: the limit's two seconds, and some.
+const APART: Duration = Duration::from_millis(2200);
+/// Ports of one place that are asked again; the others stay undecided, since each costs two seconds.
+const MOST_WAITING: usize = 4;
 /// Places that are remembered; beyond them silence is taken for what it looks like.
 const MOST_PLACES: usize = 4096;
 
