@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use portolan_core::change::{Plan, Record, Step, Stores};
+use portolan_core::change::{NetshStore, Plan, Record, Scope, Step, Stores};
+use portolan_core::socket::{Family, Transport};
 use portolan_host::apply::{Outcome, Report as StepReport, apply, permitted};
 use portolan_host::journal::Journal;
 use schemars::{JsonSchema, Schema, schema_for};
@@ -40,6 +41,50 @@ pub(crate) struct Where {
     /// Change the file alone: from the next start on
     #[arg(long)]
     persist: bool,
+}
+
+/// Which of Windows' tables are changed; on Linux there is one of each.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Tables {
+    /// For one transport alone (Windows)
+    #[arg(long, value_name = "tcp|udp")]
+    transport: Option<Transport>,
+    /// For one family alone (Windows)
+    #[arg(long, value_name = "ipv4|ipv6", value_parser = family)]
+    family: Option<Family>,
+}
+
+fn family(text: &str) -> Result<Family, String> {
+    Family::ALL
+        .into_iter()
+        .find(|family| family.name() == text)
+        .ok_or_else(|| format!("'{text}' is no family; use ipv4 or ipv6"))
+}
+
+impl Tables {
+    /// Refuses a part where there is one setting for all.
+    pub(crate) fn whole(self, what: &str) -> Result<(), Refused> {
+        match (self.transport, self.family) {
+            (None, None) => Ok(()),
+            _ => Err(Refused(format!(
+                "Linux has one {what} for TCP and UDP, IPv4 and IPv6: leave --transport and --family out"
+            ))),
+        }
+    }
+
+    /// Windows' tables, and for how long they are changed.
+    pub(crate) fn scope(self, stores: Where) -> Result<Scope, Refused> {
+        if stores.persist {
+            let why =
+                "Windows sets at once what it keeps: leave --persist out (--runtime: until the next restart)";
+            return Err(Refused(why.into()));
+        }
+        Ok(Scope {
+            transports: self.transport.map_or(Transport::ALL.to_vec(), |one| vec![one]),
+            families: self.family.map_or(Family::ALL.to_vec(), |one| vec![one]),
+            store: if stores.runtime { NetshStore::Active } else { NetshStore::Persistent },
+        })
+    }
 }
 
 impl From<Where> for Stores {
@@ -219,12 +264,25 @@ fn labelled(label: &'static str, tone: Tone, lines: &[String]) -> Vec<Block> {
 
 /// The whole way of a change: nothing to do, a dry run, or asked and done.
 pub(crate) fn change(session: &Session, consent: &Consent, plan: &Plan) -> Result<Report> {
+    change_and(session, consent, plan, |_| Ok(()))
+}
+
+/// The same, and a look at how it stands afterwards.
+pub(crate) fn change_and(
+    session: &Session,
+    consent: &Consent,
+    plan: &Plan,
+    look: impl FnOnce(&mut Changed) -> Result<()>,
+) -> Result<Report> {
     let title = Line::new().strong(plan.title.clone());
     if plan.steps.is_empty() {
         let changed = Changed { done: true, ..Changed::planned(plan) };
         return Ok(changed.report(title.plain("   nothing to do: it is so already")));
     }
-    let changed = carry_out(session, consent, plan)?;
+    let mut changed = carry_out(session, consent, plan)?;
+    if !changed.dry_run {
+        look(&mut changed)?;
+    }
     let end = match (changed.dry_run, changed.done) {
         (true, _) => "   a dry run: nothing was changed",
         (_, true) => "   done",

@@ -1,8 +1,10 @@
 //! `portolan range show|set|reset`: the ephemeral range, now and after a restart.
 
+mod tables;
+
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use portolan_core::change::{FileValue, RangeNow, plan_range};
+use portolan_core::change::{FileValue, RangeNow, SettingNow, plan_range};
 use portolan_core::port::{PortRange, PortSet};
 use portolan_core::snapshot::Gap;
 use portolan_core::socket::{Family, Socket, State, Transport};
@@ -11,7 +13,7 @@ use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 
 use crate::cells::{Column, Table};
-use crate::changing::{self, Consent, Where};
+use crate::changing::{self, Consent, Tables, Where};
 use crate::command::{Command, Output};
 use crate::exit::{Misuse, Refused};
 use crate::report::{Block, Line, Report};
@@ -51,12 +53,8 @@ struct Set {
     /// How many ports
     #[arg(long, value_name = "N", requires = "start")]
     count: Option<u32>,
-    /// For one transport alone (Windows)
-    #[arg(long, value_name = "tcp|udp")]
-    transport: Option<Transport>,
-    /// For one family alone (Windows)
-    #[arg(long, value_name = "ipv4|ipv6", value_parser = family)]
-    family: Option<Family>,
+    #[command(flatten)]
+    tables: Tables,
     #[command(flatten)]
     stores: Where,
     #[command(flatten)]
@@ -66,16 +64,11 @@ struct Set {
 #[derive(Debug, Args)]
 struct Reset {
     #[command(flatten)]
+    tables: Tables,
+    #[command(flatten)]
     stores: Where,
     #[command(flatten)]
     consent: Consent,
-}
-
-fn family(text: &str) -> Result<Family, String> {
-    Family::ALL
-        .into_iter()
-        .find(|family| family.name() == text)
-        .ok_or_else(|| format!("'{text}' is no family; use ipv4 or ipv6"))
 }
 
 /// The ranges of this machine.
@@ -96,7 +89,8 @@ struct ShownRange {
     runtime: PortRange,
     /// How many ports that is.
     count: u32,
-    /// What the file says that wins after a restart, as it stands there; none: the system's default holds.
+    /// What the file says that wins after a restart, as it stands there; none: the system's default holds. On Windows
+    /// what is kept over a restart; none: not known.
     persistent: Option<String>,
     /// That file.
     file: Option<String>,
@@ -110,22 +104,38 @@ pub(super) fn schema() -> Schema {
 impl Command for Range {
     fn run(&self, session: &Session) -> Result<Output> {
         session.needs_machine("range")?;
-        match &self.what {
-            None | Some(What::Show) => show(session),
-            Some(What::Set(set)) => {
-                change(session, "range set", Some(set.wanted()?), set.stores, &set.consent)
+        let now = sys::range_now(session.namespace());
+        let wish = match &self.what {
+            None | Some(What::Show) => {
+                return match now? {
+                    SettingNow::Files(now) => show(&now),
+                    SettingNow::Tables(kept) => tables::show(session, &kept),
+                };
             }
-            Some(What::Reset(reset)) => change(session, "range reset", None, reset.stores, &reset.consent),
+            Some(What::Set(set)) => Wish {
+                verb: "range set",
+                wanted: Some(set.wanted()?),
+                tables: set.tables,
+                stores: set.stores,
+                consent: &set.consent,
+            },
+            Some(What::Reset(reset)) => Wish {
+                verb: "range reset",
+                wanted: None,
+                tables: reset.tables,
+                stores: reset.stores,
+                consent: &reset.consent,
+            },
+        };
+        match now? {
+            SettingNow::Files(now) => wish.change(session, now),
+            SettingNow::Tables(kept) => tables::change(session, &wish, &kept),
         }
     }
 }
 
 impl Set {
     fn wanted(&self) -> Result<PortRange> {
-        if self.transport.is_some() || self.family.is_some() {
-            let one = "Linux has one ephemeral range for TCP and UDP, IPv4 and IPv6: leave --transport and --family out";
-            return Err(Refused(one.into()).into());
-        }
         match (self.range, self.start, self.count) {
             (Some(range), ..) => Ok(range),
             (None, Some(start), Some(count)) => {
@@ -143,9 +153,18 @@ impl Set {
     }
 }
 
-fn show(session: &Session) -> Result<Output> {
-    let now = sys::range_now(session.namespace())?;
-    let (persistent, file) = persistent(&now);
+/// A change that was asked for.
+struct Wish<'a> {
+    verb: &'static str,
+    /// The range; none for the system's default.
+    wanted: Option<PortRange>,
+    tables: Tables,
+    stores: Where,
+    consent: &'a Consent,
+}
+
+fn show(now: &RangeNow) -> Result<Output> {
+    let (persistent, file) = persistent(now);
     let mut ranges = Vec::new();
     for transport in Transport::ALL {
         ranges.extend(Family::ALL.map(|family| ShownRange {
@@ -173,6 +192,12 @@ fn show(session: &Session) -> Result<Output> {
         ),
         Block::entry("restart", after),
     ];
+    let table = rows(&ranges);
+    let shown = Shown { ranges, gaps: now.gaps.clone() };
+    Ok(Output::Report(Report::new(shown, blocks, table, now.gaps.clone())))
+}
+
+fn rows(ranges: &[ShownRange]) -> Table {
     let columns = ["transport", "family", "runtime", "count", "persistent", "file"].map(Column::words);
     let row = |r: &ShownRange| {
         let or_empty = |text: &Option<String>| text.clone().unwrap_or_default();
@@ -185,8 +210,7 @@ fn show(session: &Session) -> Result<Output> {
             or_empty(&r.file),
         ]
     };
-    let table = Table::of_rows(columns, ranges.iter().map(row).collect());
-    Ok(Output::Report(Report::new(Shown { ranges, gaps: now.gaps.clone() }, blocks, table, now.gaps)))
+    Table::of_rows(columns, ranges.iter().map(row).collect())
 }
 
 /// What holds after a restart, and the file that says so.
@@ -196,19 +220,19 @@ fn persistent(now: &RangeNow) -> (Option<String>, Option<String>) {
     of(&now.later).or(own).or_else(|| of(&now.earlier)).unzip()
 }
 
-fn change(
-    session: &Session,
-    verb: &str,
-    wanted: Option<PortRange>,
-    stores: Where,
-    consent: &Consent,
-) -> Result<Output> {
-    let mut now = sys::range_now(session.namespace())?;
-    now.listeners = listeners(session, wanted)?;
-    let title = wanted.map_or_else(|| verb.to_owned(), |range| format!("{verb} {range}"));
-    let place = sys::place(session.namespace())?;
-    let plan = plan_range(&now, wanted, stores.into(), (&title, place)).map_err(Refused)?;
-    Ok(Output::Report(changing::change(session, consent, &plan)?))
+impl Wish<'_> {
+    fn title(&self) -> String {
+        self.wanted.map_or_else(|| self.verb.to_owned(), |range| format!("{} {range}", self.verb))
+    }
+
+    fn change(&self, session: &Session, mut now: RangeNow) -> Result<Output> {
+        self.tables.whole("ephemeral range")?;
+        now.listeners = listeners(session, self.wanted)?;
+        let place = sys::place(session.namespace())?;
+        let plan =
+            plan_range(&now, self.wanted, self.stores.into(), (&self.title(), place)).map_err(Refused)?;
+        Ok(Output::Report(changing::change(session, self.consent, &plan)?))
+    }
 }
 
 /// Who listens in the range that is wanted, on a port that nobody reserved.

@@ -1,16 +1,22 @@
 //! `portolan reserve list|add|remove|suggest`: ports kept from automatic choice.
 
+mod tables;
+
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use portolan_core::change::{self, Action, Place, ReservedNow, StepState, plan_reserve, plan_unreserve};
+use portolan_core::change::{
+    self, Action, Place, ReservedNow, SettingNow, StepState, WindowsAction, plan_reserve, plan_unreserve,
+};
 use portolan_core::port::{PortRange, PortSet};
+use portolan_core::range::ReservationKind;
 use portolan_core::snapshot::{Gap, GapReason, Snapshot};
+use portolan_core::socket::{Family, Transport};
 use portolan_host::{Look, OwnerSearch, Sections, SocketFilter, sys};
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 
 use crate::cells::{Column, Table};
-use crate::changing::{self, Consent, Where};
+use crate::changing::{self, Consent, Tables, Where};
 use crate::command::{Command, Output};
 use crate::exit::Refused;
 use crate::report::{Block, Line, Report, Tone};
@@ -49,6 +55,17 @@ struct Add {
     /// Why, for the next person who looks
     #[arg(long, value_name = "TEXT", value_parser = note)]
     why: Option<String>,
+    /// Stop WinNAT, reserve, and start it again: frees what it has set aside (Windows)
+    #[arg(long, conflicts_with_all = ["cycle_hyperv", "runtime"])]
+    restart_winnat: bool,
+    /// Turn Hyper-V off, reserve, and turn it on again, with two restarts of Windows (Windows)
+    #[arg(long, conflicts_with = "runtime")]
+    cycle_hyperv: bool,
+    /// With --cycle-hyperv: restart Windows, and go on after each restart without anybody signing in
+    #[arg(long, requires = "cycle_hyperv")]
+    go_on: bool,
+    #[command(flatten)]
+    tables: Tables,
     #[command(flatten)]
     stores: Where,
     #[command(flatten)]
@@ -60,6 +77,8 @@ struct Remove {
     /// Ports and ranges
     #[arg(required = true, value_name = "PORT|FIRST-LAST")]
     ports: Vec<PortRange>,
+    #[command(flatten)]
+    tables: Tables,
     #[command(flatten)]
     stores: Where,
     #[command(flatten)]
@@ -91,6 +110,15 @@ struct ListedRange {
     runtime: bool,
     /// The files that name it, so that it comes back after a restart.
     files: Vec<String>,
+    /// Whether it comes back after a restart; none where that is not known.
+    after_restart: Option<bool>,
+    /// Whether it is kept from automatic choice alone (administered), or held by a part of the system (system): then no
+    /// program may bind there.
+    kind: ReservationKind,
+    /// The one transport that it is for; none: for all.
+    transport: Option<Transport>,
+    /// The one family that it is for; none: for all.
+    family: Option<Family>,
     /// Who made it: a plan of the journal, or the file, or nobody who is known.
     by: Option<String>,
     /// Why, as it was said when it was made.
@@ -131,29 +159,71 @@ impl Command for Reserve {
             Some(What::Suggest) => suggest(session),
             None | Some(What::List) => {
                 session.needs_machine("reserve list")?;
-                list(session)
+                match sys::reserved_now(session.namespace())? {
+                    SettingNow::Files(now) => list(session, &now),
+                    SettingNow::Tables(kept) => tables::list(session, &kept),
+                }
             }
             Some(What::Add(add)) => {
                 session.needs_machine("reserve add")?;
-                let (now, place) =
-                    (sys::reserved_now(session.namespace())?, sys::place(session.namespace())?);
-                let title = format!("reserve add {}", change::list(&add.ports));
-                let wanted = add.ports.iter().copied().collect();
+                let now = sys::reserved_now(session.namespace())?;
+                let place = sys::place(session.namespace())?;
+                let title = add.title();
                 let said = (title.as_str(), add.why.as_deref(), place);
-                let plan = plan_reserve(&now, &wanted, add.stores.into(), said).map_err(Refused)?;
-                Ok(Output::Report(changing::change(session, &add.consent, &plan)?))
+                match now {
+                    SettingNow::Files(now) => add.in_files(session, &now, said),
+                    SettingNow::Tables(kept) => tables::add(session, add, &kept, said),
+                }
             }
             Some(What::Remove(remove)) => {
                 session.needs_machine("reserve remove")?;
-                let (now, place) =
-                    (sys::reserved_now(session.namespace())?, sys::place(session.namespace())?);
+                let now = sys::reserved_now(session.namespace())?;
+                let place = sys::place(session.namespace())?;
                 let title = format!("reserve remove {}", change::list(&remove.ports));
-                let wanted = remove.ports.iter().copied().collect();
-                let plan =
-                    plan_unreserve(&now, &wanted, remove.stores.into(), (&title, place)).map_err(Refused)?;
-                Ok(Output::Report(changing::change(session, &remove.consent, &plan)?))
+                match now {
+                    SettingNow::Files(now) => remove.in_files(session, &now, (&title, place)),
+                    SettingNow::Tables(kept) => tables::remove(session, remove, &kept, (&title, place)),
+                }
             }
         }
+    }
+}
+
+impl Add {
+    /// The command as typed, for the journal.
+    fn title(&self) -> String {
+        let way = match (self.restart_winnat, self.cycle_hyperv) {
+            (true, _) => " --restart-winnat",
+            (_, true) => " --cycle-hyperv",
+            _ => "",
+        };
+        format!("reserve add {}{way}", change::list(&self.ports))
+    }
+
+    fn in_files(
+        &self,
+        session: &Session,
+        now: &ReservedNow,
+        said: (&str, Option<&str>, Place),
+    ) -> Result<Output> {
+        if self.restart_winnat || self.cycle_hyperv {
+            let why =
+                "nothing sets blocks of ports aside on Linux: leave --restart-winnat and --cycle-hyperv out";
+            return Err(Refused(why.into()).into());
+        }
+        self.tables.whole("list of reserved ports")?;
+        let wanted = self.ports.iter().copied().collect();
+        let plan = plan_reserve(now, &wanted, self.stores.into(), said).map_err(Refused)?;
+        Ok(Output::Report(changing::change(session, &self.consent, &plan)?))
+    }
+}
+
+impl Remove {
+    fn in_files(&self, session: &Session, now: &ReservedNow, said: (&str, Place)) -> Result<Output> {
+        self.tables.whole("list of reserved ports")?;
+        let wanted = self.ports.iter().copied().collect();
+        let plan = plan_unreserve(now, &wanted, self.stores.into(), said).map_err(Refused)?;
+        Ok(Output::Report(changing::change(session, &self.consent, &plan)?))
     }
 }
 
@@ -194,8 +264,7 @@ fn suggest(session: &Session) -> Result<Output> {
     Ok(Output::Report(Report::new(Suggested { suggestions, gaps: gaps.clone() }, blocks, table, gaps)))
 }
 
-fn list(session: &Session) -> Result<Output> {
-    let now = sys::reserved_now(session.namespace())?;
+fn list(session: &Session, now: &ReservedNow) -> Result<Output> {
     let snapshot = seen(session)?;
     let mut gaps = snapshot.gaps.clone();
     gaps.extend(now.gaps.iter().cloned());
@@ -204,7 +273,7 @@ fn list(session: &Session) -> Result<Output> {
     all.unite(&now.own);
     now.others.iter().chain(&now.later).for_each(|(_, ports)| all.unite(ports));
     let reservations: Vec<ListedRange> =
-        pieces(&all, &now, &made).into_iter().map(|range| listed(range, &now, &made, &snapshot)).collect();
+        pieces(&all, now, &made).into_iter().map(|range| listed(range, now, &made, &snapshot)).collect();
     let columns = ["ports", "now", "after a restart", "by", "why", "listeners"];
     let columns = columns.map(|name| if name == "why" { Column::prose(name) } else { Column::words(name) });
     let row = |r: &ListedRange| {
@@ -284,6 +353,10 @@ fn note_made(made: &mut Vec<Made>, id: u64, record: &change::Record, here: &Plac
                     made.iter_mut().for_each(|made| made.ports.remove_range(*range));
                 }
             }
+            Action::Windows(WindowsAction::AddExclusion { range, .. }) => ports.insert_range(*range),
+            Action::Windows(WindowsAction::DeleteExclusion { range, .. }) => {
+                made.iter_mut().for_each(|made| made.ports.remove_range(*range));
+            }
             _ => {}
         }
     }
@@ -322,7 +395,11 @@ fn listed(ports: PortRange, now: &ReservedNow, made: &[Made], snapshot: &Snapsho
     ListedRange {
         ports,
         runtime: now.runtime.contains(first),
+        after_restart: now.gaps.is_empty().then(|| !now.after_restart(first).is_empty()),
         files: now.after_restart(first),
+        kind: ReservationKind::Administered,
+        transport: None,
+        family: None,
         by: made.map(|made| made.by.clone()).or(named.map(|(path, _)| path.clone())).or(own),
         why: made.and_then(|made| made.why.clone()),
         listeners: change::covered(snapshot, ports),

@@ -9,6 +9,7 @@ mod critical;
 mod free_plan;
 mod freed;
 mod journal;
+mod kept;
 mod own_file;
 mod range_plan;
 mod reserve_plan;
@@ -25,12 +26,13 @@ pub use critical::is_critical;
 pub use free_plan::{Caller, FreeAnswer, FreeRequest, ProcessEntry, SIGNALS, plan_free};
 pub use freed::{Freed, freed};
 pub use journal::{Begun, Entry, EntryError, Event, Record, Standing, StepState, fold};
+pub use kept::{Kept, RPC_PORTS, SettingNow};
 pub use own_file::{FileBefore, HEADER, OwnFile};
 pub use range_plan::{FileValue, LINUX_DEFAULT, RangeNow, Stores, plan_range};
 pub use reserve_plan::{ReservedNow, Suggestion, covered, plan_reserve, plan_unreserve, suggest};
 
 pub use resume::{Next, Progress, next_step, still_to_undo, whatever_happens};
-pub use windows_action::{FeatureState, NetshStore, Table, WindowsAction, WindowsNow};
+pub use windows_action::{FeatureState, NetshStore, Table, UNTIL_RESTART, WindowsAction, WindowsNow};
 pub use windows_plan::{
     Dance, HYPERV, Scope, WINNAT, explain_taken, plan_windows_range, plan_windows_reserve,
     plan_windows_unreserve,
@@ -268,6 +270,8 @@ impl Action {
                     Store::File(_) => "root, for the file",
                 })
             }
+            Self::Windows(WindowsAction::LookAgain { .. } | WindowsAction::RememberRange { .. }) => None,
+            Self::Windows(_) => Some("an elevated window (\"Run as administrator\")"),
             _ => None,
         }
     }

@@ -14,6 +14,9 @@ use crate::range::{Reservation, ReservationKind};
 use crate::snapshot::ComponentState;
 use crate::socket::{Family, Transport};
 
+/// What [`Reservation::by`] says of an exclusion that is in force and not kept over a restart.
+pub const UNTIL_RESTART: &str = "until the next restart";
+
 /// netsh's two stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -56,6 +59,15 @@ pub enum WindowsAction {
         to: PortRange,
         /// What setting the other family's range may have left here instead of `from`.
         coupled: Vec<PortRange>,
+    },
+    /// Notes the other family's dynamic range, which setting one may change too: an undo puts it back.
+    RememberRange {
+        /// Which.
+        table: Table,
+        /// What it is.
+        range: PortRange,
+        /// What setting the other family may leave there instead.
+        moved: Vec<PortRange>,
     },
     /// Adds an administered exclusion.
     AddExclusion {
@@ -145,6 +157,9 @@ impl fmt::Display for WindowsAction {
             Self::SetDynamicRange { table, from, to, .. } => {
                 write!(f, "{table}: dynamic range {from} → {to}")
             }
+            Self::RememberRange { table, range, .. } => {
+                write!(f, "{table}: keep the dynamic range {range} in mind, to be put back by an undo")
+            }
             Self::AddExclusion { table, range } => write!(f, "{table}: exclude {range}"),
             Self::DeleteExclusion { table, range } => write!(f, "{table}: delete the exclusion {range}"),
             Self::LookAgain { table, range, .. } => {
@@ -167,8 +182,9 @@ impl WindowsAction {
     pub fn inverse(&self) -> Option<Self> {
         Some(match self.clone() {
             Self::SetDynamicRange { table, from, to, coupled } => {
-                Self::SetDynamicRange { table, from: to, to: from, coupled }
+                Self::SetDynamicRange { table, from: to, to: settable(from), coupled }
             }
+            same @ Self::RememberRange { .. } => same,
             Self::AddExclusion { table, range } => Self::DeleteExclusion { table, range },
             Self::DeleteExclusion { table, range } => Self::AddExclusion { table, range },
             Self::StopService { name } => Self::StartService { name },
@@ -183,6 +199,7 @@ impl WindowsAction {
     pub fn is_runtime(&self) -> bool {
         match self {
             Self::SetDynamicRange { table, .. }
+            | Self::RememberRange { table, .. }
             | Self::AddExclusion { table, .. }
             | Self::DeleteExclusion { table, .. } => table.store == NetshStore::Active,
             Self::StopService { .. } | Self::StartService { .. } => true,
@@ -193,9 +210,10 @@ impl WindowsAction {
         }
     }
 
-    /// Whether what it changed can be looked at afterwards. A restart ends the one who would look.
+    /// Whether what it changed can be looked at afterwards. A restart ends the one who would look; what is remembered
+    /// changes nothing.
     pub fn is_setting(&self) -> bool {
-        !matches!(self, Self::Restart { .. })
+        !matches!(self, Self::Restart { .. } | Self::RememberRange { .. })
     }
 
     /// Whether Windows has to restart before it takes effect.
@@ -222,7 +240,11 @@ pub(super) fn decide(action: &WindowsAction, now: &WindowsNow) -> Decision {
         }
         (A::AddExclusion { table, range }, WindowsNow::Excluded(now)) => {
             let mut overlapping = now.iter().filter(|r| r.range.overlaps(*range));
-            if now.iter().any(|r| r.kind == ReservationKind::Administered && covers(r.range, *range)) {
+            let holds = |r: &Reservation| {
+                let lasts = table.store == NetshStore::Active || r.by.as_deref() != Some(UNTIL_RESTART);
+                r.kind == ReservationKind::Administered && lasts && covers(r.range, *range)
+            };
+            if now.iter().any(holds) {
                 Decision::AlreadySo
             } else if let Some(other) = overlapping.next() {
                 Decision::Changed(format!("{table}: {range} overlaps {}, {}", other.range, kind(other)))
@@ -286,12 +308,23 @@ fn decide_component(action: &WindowsAction, now: &WindowsNow) -> Decision {
     }
 }
 
+/// The first port that netsh takes for a dynamic range; programs have set lower ones by other ways.
+pub(super) const LOWEST: u16 = 1025;
+
+/// The range that netsh can set: what begins too low, from the first port on that it takes.
+pub(super) fn settable(range: PortRange) -> PortRange {
+    PortRange::new(range.first().max(LOWEST), range.last()).unwrap_or(range)
+}
+
 fn covers(wide: PortRange, narrow: PortRange) -> bool {
     wide.first() <= narrow.first() && narrow.last() <= wide.last()
 }
 
 fn kind(reservation: &Reservation) -> &'static str {
     match reservation.kind {
+        ReservationKind::Administered if reservation.by.as_deref() == Some(UNTIL_RESTART) => {
+            "an administered exclusion until the next restart"
+        }
         ReservationKind::Administered => "an administered exclusion",
         ReservationKind::System => "which the system has set aside",
     }
@@ -338,9 +371,9 @@ mod tests {
         let actions = [
             WindowsAction::SetDynamicRange {
                 table: TCP,
-                from: range("1024-15000"),
+                from: range("1025-15000"),
                 to: range("49152-65535"),
-                coupled: vec![range("1025-15000")],
+                coupled: vec![range("2025-15000")],
             },
             WindowsAction::AddExclusion { table: TCP, range: range("5432") },
             WindowsAction::StopService { name: name.clone() },

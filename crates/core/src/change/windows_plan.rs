@@ -4,13 +4,14 @@
 //! same transport. What there is comes in as a [`Snapshot`]: its ranges, reservations, sockets, components and firewall
 //! rules. What was not read is an error here: a step has to know what it changes, or it could not be undone.
 
-use super::windows_action::{NetshStore, Table, WindowsAction};
+use super::kept::Kept;
+use super::windows_action::{LOWEST, NetshStore, Table, UNTIL_RESTART, WindowsAction, settable};
 use super::{Action, Place, Plan, Step, list};
 use crate::excluded::{self, Maker, WINDOWS_DEFAULT};
 use crate::port::{PortRange, PortSet};
 use crate::range::{Reservation, ReservationKind};
 use crate::snapshot::{ComponentState, Snapshot};
-use crate::socket::{Family, State, Transport};
+use crate::socket::{Family, Socket, State, Transport};
 use crate::wording;
 
 /// The service that translates addresses for Hyper-V, WSL and containers.
@@ -18,8 +19,7 @@ pub const WINNAT: &str = "winnat";
 /// The optional feature, as dism has it.
 pub const HYPERV: &str = "Microsoft-Hyper-V";
 
-/// What netsh demands of a dynamic range.
-const LOWEST: u16 = 1025;
+/// The fewest ports that netsh takes for a dynamic range.
 const FEWEST: u32 = 255;
 
 /// Which of Windows' tables a change concerns, and for how long.
@@ -77,6 +77,7 @@ fn range_of(snapshot: &Snapshot, table: Table) -> Result<PortRange, String> {
 /// refused, in one line.
 pub fn plan_windows_range(
     now: &Snapshot,
+    kept: &Kept,
     wanted: Option<PortRange>,
     scope: &Scope,
     (title, place): (&str, Place),
@@ -88,12 +89,14 @@ pub fn plan_windows_range(
     let mut warnings = Vec::new();
     for table in scope.tables() {
         let from = range_of(now, table)?;
-        if from == to {
+        let after =
+            kept.range_of(table.transport, table.family).filter(|_| table.store == NetshStore::Persistent);
+        if from == to && after.is_none_or(|after| after == to) {
             continue;
         }
         let other = if table.family == Family::Ipv4 { Family::Ipv6 } else { Family::Ipv4 };
         let others = now.range_of(table.transport, other).map(|found| found.range);
-        let coupled: Vec<PortRange> =
+        let mut coupled: Vec<PortRange> =
             others.into_iter().filter(|range| *range != from && *range != to).collect();
         if !scope.families.contains(&other) && others != Some(to) {
             let now = others.map_or_else(|| "not known".to_owned(), |range| range.to_string());
@@ -102,11 +105,40 @@ pub fn plan_windows_range(
                  afterwards",
                 table.family, table.transport
             ));
+            let remembered = others.map(|range| WindowsAction::RememberRange {
+                table: Table { family: other, ..table },
+                range,
+                moved: [from, to].into_iter().filter(|moved| *moved != range).collect(),
+            });
+            // Before the step that may change it: an undo comes to it last.
+            steps.extend(remembered.map(step));
+        }
+        if let Some(after) = after.filter(|after| *after != from) {
+            // What is in force differs from what is kept: each is set, so that undo brings each back. An undo takes
+            // the last step first, which leaves what is kept in both.
+            let in_force = Table { store: NetshStore::Active, ..table };
+            coupled.push(after);
+            let coupled = coupled.clone();
+            steps.push(step(WindowsAction::SetDynamicRange { table: in_force, from, to, coupled }));
+            warnings.push(format!(
+                "{} {} is {from} now, and {after} after a restart: both are set",
+                table.family, table.transport
+            ));
+        }
+        let from = after.unwrap_or(from);
+        if settable(from) != from {
+            warnings.push(format!(
+                "{} {}: netsh sets no range that begins at {}, so an undo leaves {}",
+                table.family,
+                table.transport,
+                from.first(),
+                settable(from)
+            ));
         }
         steps.push(step(WindowsAction::SetDynamicRange { table, from, to, coupled }));
     }
     if !steps.is_empty() {
-        warnings.extend(range_warnings(now, to, default, scope));
+        warnings.extend(range_warnings(now, kept, to, scope));
     }
     Ok(Plan { title: title.into(), note: None, place, steps, warnings })
 }
@@ -126,15 +158,16 @@ fn check_bounds(range: PortRange) -> Result<(), String> {
     Ok(())
 }
 
-fn range_warnings(now: &Snapshot, to: PortRange, default: PortRange, scope: &Scope) -> Vec<String> {
+fn range_warnings(now: &Snapshot, kept: &Kept, to: PortRange, scope: &Scope) -> Vec<String> {
     let mut warnings = Vec::new();
-    if to != default {
+    let default = PortRange::new(WINDOWS_DEFAULT.0, WINDOWS_DEFAULT.1);
+    if let Some(default) = default.ok().filter(|default| to != *default) {
         warnings.push(format!(
             "firewalls that let {default} through for RPC, and RPC servers behind them, rely on that range: {}",
-            relying(now, default)
+            kept.relying(default, listeners_in(now, default))
         ));
     }
-    if to.first() < default.first() && now.component(WINNAT) != Some(ComponentState::Absent) {
+    if to.first() < WINDOWS_DEFAULT.0 && now.component(WINNAT) != Some(ComponentState::Absent) {
         warnings.push(format!(
             "WinNAT (Hyper-V, WSL, Docker) takes its blocks of 100 ports from this range: from {} up they would fall on \
              ports that programs use",
@@ -163,28 +196,39 @@ fn range_warnings(now: &Snapshot, to: PortRange, default: PortRange, scope: &Sco
     warnings
 }
 
-/// The firewall rules and RPC servers that count on the default range, as far as seen.
-fn relying(now: &Snapshot, default: PortRange) -> String {
-    let rules: Option<usize> = now.firewall.as_ref().map(|rules| {
-        rules.iter().filter(|rule| rule.ports.is_some_and(|ports| ports.overlaps(default))).count()
-    });
-    let servers = now.sockets.iter().filter(|s| {
-        s.transport == Transport::Tcp && s.state == State::Listen && default.contains(s.local_port)
-    });
-    let servers = wording::counted(servers.count(), "listener");
-    match rules {
-        Some(rules) => format!("here {} and {servers} in it", wording::counted(rules, "firewall rule")),
-        None => format!("here {servers} in it; the firewall's rules were not read"),
-    }
+fn listeners_in(now: &Snapshot, range: PortRange) -> usize {
+    let inside = |s: &&Socket| {
+        s.transport == Transport::Tcp && s.state == State::Listen && range.contains(s.local_port)
+    };
+    now.sockets.iter().filter(inside).count()
 }
 
-/// The ranges of `wanted` that no administered exclusion covers yet.
-fn uncovered(now: &Snapshot, table: Table, wanted: &[PortRange]) -> Vec<PortRange> {
+/// The ranges of `wanted` that no administered exclusion covers yet. One that ends with this boot cannot be kept on top:
+/// Windows refuses what overlaps.
+fn uncovered(
+    now: &Snapshot,
+    kept: &Kept,
+    table: Table,
+    wanted: &[PortRange],
+) -> Result<Vec<PortRange>, String> {
     let mut left: PortSet = wanted.iter().copied().collect();
-    in_table(now, table)
-        .filter(|reservation| reservation.kind == ReservationKind::Administered)
-        .for_each(|reservation| left.remove_range(reservation.range));
-    left.ranges()
+    for there in in_table(now, table).filter(|there| there.kind == ReservationKind::Administered) {
+        let lasts = table.store == NetshStore::Active || lasts(now, kept, there);
+        if !lasts && left.count_in(there.range) > 0 {
+            return Err(format!(
+                "{} of {table} is excluded {UNTIL_RESTART}, and Windows keeps nothing that overlaps it; type \
+                 `portolan reserve remove {}` first",
+                there.range, there.range
+            ));
+        }
+        left.remove_range(there.range);
+    }
+    Ok(left.ranges())
+}
+
+/// Whether an exclusion is there again after a restart: HNS sets its own aside at each start.
+fn lasts(now: &Snapshot, kept: &Kept, exclusion: &Reservation) -> bool {
+    kept.keeps(exclusion) || excluded::hns_range(now) == Some(exclusion.range)
 }
 
 fn in_table(now: &Snapshot, table: Table) -> impl Iterator<Item = &Reservation> {
@@ -215,7 +259,7 @@ pub fn explain_taken(now: &Snapshot, transport: Transport, range: PortRange) -> 
             maker.name()
         ));
     }
-    let held = |s: &&crate::socket::Socket| s.transport == transport && range.contains(s.local_port);
+    let held = |s: &&Socket| s.transport == transport && range.contains(s.local_port);
     let socket = now.sockets.iter().find(held)?;
     Some(format!(
         "{} is in use: {}; Windows excludes no port that is in use. Free it first: `portolan free {}`",
@@ -228,16 +272,16 @@ pub fn explain_taken(now: &Snapshot, transport: Transport, range: PortRange) -> 
 /// The plan that excludes `wanted`, each range as it is typed, beside what is excluded already.
 pub fn plan_windows_reserve(
     now: &Snapshot,
+    kept: &Kept,
     wanted: &[PortRange],
     scope: &Scope,
     dance: Dance,
     (title, note, place): (&str, Option<&str>, Place),
 ) -> Result<Plan, String> {
-    let adds: Vec<(Table, PortRange)> = scope
-        .tables()
-        .into_iter()
-        .flat_map(|table| uncovered(now, table, wanted).into_iter().map(move |range| (table, range)))
-        .collect();
+    let mut adds: Vec<(Table, PortRange)> = Vec::new();
+    for table in scope.tables() {
+        adds.extend(uncovered(now, kept, table, wanted)?.into_iter().map(|range| (table, range)));
+    }
     for (table, range) in &adds {
         let taken = explain_taken(now, table.transport, *range);
         if let Some(taken) = taken.filter(|_| !dance.may_free(now, *table, *range)) {
@@ -349,6 +393,7 @@ fn cycle_hyperv(
 /// with what to type, as is what the system set aside.
 pub fn plan_windows_unreserve(
     now: &Snapshot,
+    kept: &Kept,
     wanted: &[PortRange],
     scope: &Scope,
     (title, place): (&str, Place),
@@ -361,6 +406,8 @@ pub fn plan_windows_unreserve(
             let range = reservation.range;
             match reservation.kind {
                 ReservationKind::Administered if wanted_ports.count_in(range) == range.count() => {
+                    let store = if kept.keeps(reservation) { table.store } else { NetshStore::Active };
+                    let table = Table { store, ..table };
                     steps.push(step(WindowsAction::DeleteExclusion { table, range }));
                 }
                 ReservationKind::Administered => {

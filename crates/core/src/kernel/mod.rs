@@ -3,6 +3,7 @@
 pub mod btf;
 pub mod cgroup;
 pub mod counters;
+pub mod dism;
 pub mod docker;
 pub mod error_code;
 pub mod error_queue;
@@ -23,3 +24,4 @@ pub mod services;
 pub mod sysctl;
 pub mod systemd_socket;
 pub mod systemd_unit;
+pub mod windows_firewall;

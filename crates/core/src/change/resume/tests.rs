@@ -88,7 +88,9 @@ impl Machine {
             }
             WindowsAction::DisableFeature { .. } => self.hyperv = FeatureState::DisablePending,
             WindowsAction::Restart { .. } => self.restart(),
-            WindowsAction::LookAgain { .. } | WindowsAction::SetDynamicRange { .. } => {}
+            WindowsAction::LookAgain { .. }
+            | WindowsAction::SetDynamicRange { .. }
+            | WindowsAction::RememberRange { .. } => {}
         }
     }
 
@@ -191,7 +193,15 @@ fn dances() -> Vec<(Machine, Plan)> {
     ]
     .map(|(machine, dance)| {
         let to = ("reserve add", None, Place::default());
-        let plan = plan_windows_reserve(&machine.snapshot(), &wanted, &scope, dance, to).unwrap();
+        let plan = plan_windows_reserve(
+            &machine.snapshot(),
+            &crate::change::Kept::default(),
+            &wanted,
+            &scope,
+            dance,
+            to,
+        )
+        .unwrap();
         (machine, plan)
     })
     .into()

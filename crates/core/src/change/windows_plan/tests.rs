@@ -32,6 +32,12 @@ fn host() -> Snapshot {
     host
 }
 
+fn kept() -> Kept {
+    let exclusions = host().reservations.into_iter();
+    let exclusions = exclusions.filter(|r| r.kind == ReservationKind::Administered).collect();
+    Kept { exclusions, ..Kept::default() }
+}
+
 fn tcp() -> Scope {
     Scope { transports: vec![Transport::Tcp], families: vec![Family::Ipv4], store: NetshStore::Persistent }
 }
@@ -49,15 +55,22 @@ fn said(plan: &Plan) -> Vec<String> {
 }
 
 fn set(now: &Snapshot, wanted: Option<&str>, scope: &Scope) -> Result<Plan, String> {
-    plan_windows_range(now, wanted.map(range), scope, ("range set", Place::default()))
+    plan_windows_range(now, &Kept::default(), wanted.map(range), scope, ("range set", Place::default()))
 }
 
 fn reserve(now: &Snapshot, wanted: &str, dance: Dance) -> Result<Plan, String> {
-    plan_windows_reserve(now, &[range(wanted)], &tcp(), dance, ("reserve add", None, Place::default()))
+    plan_windows_reserve(
+        now,
+        &kept(),
+        &[range(wanted)],
+        &tcp(),
+        dance,
+        ("reserve add", None, Place::default()),
+    )
 }
 
 #[test]
-fn a_reset_sets_all_four_ranges_back_and_warns_of_nothing() {
+fn a_reset_sets_all_four_ranges_back_and_warns_of_what_cannot_come_back() {
     let plan = set(&host(), None, &all()).unwrap();
     assert_eq!(
         said(&plan),
@@ -68,7 +81,12 @@ fn a_reset_sets_all_four_ranges_back_and_warns_of_nothing() {
             "ipv4 udp: dynamic range 1024-15000 → 49152-65535",
         ]
     );
-    assert_eq!(plan.warnings, [] as [String; 0]);
+    assert_eq!(plan.warnings.len(), 4, "{:?}", plan.warnings);
+    assert!(
+        plan.warnings[0].ends_with("begins at 1024, so an undo leaves 1025-15000"),
+        "{:?}",
+        plan.warnings
+    );
     assert!(plan.steps.iter().all(|step| step.inverse.is_some()));
 }
 
@@ -95,7 +113,7 @@ fn what_relies_on_the_default_range_and_what_the_other_family_does_is_told() {
     let told = set(&now, Some("20000-65535"), &tcp()).unwrap().warnings.join("\n");
     for part in [
         "setting ipv4 was seen to change ipv6 too: the ipv6 tcp range is 49152-65535",
-        "here 1 listener in it; the firewall's rules were not read",
+        "rely on that range: 1 listener, the firewall's rules were not read, and RPC servers take their ports from it",
         "from 20000 up they would fall on ports that programs use",
         "programs listen inside the new range: 20080;",
     ] {
@@ -183,7 +201,13 @@ fn what_is_excluded_already_is_not_added_again() {
 #[test]
 fn only_whole_exclusions_are_deleted_and_never_the_system_s() {
     let remove = |wanted: &str| {
-        plan_windows_unreserve(&host(), &[range(wanted)], &tcp(), ("reserve remove", Place::default()))
+        plan_windows_unreserve(
+            &host(),
+            &kept(),
+            &[range(wanted)],
+            &tcp(),
+            ("reserve remove", Place::default()),
+        )
     };
     let plan = remove("50000-50059").unwrap();
     assert_eq!(said(&plan), ["ipv4 tcp: delete the exclusion 50000-50059"]);
@@ -191,4 +215,33 @@ fn only_whole_exclusions_are_deleted_and_never_the_system_s() {
     assert!(remove("50020").unwrap_err().ends_with("`portolan reserve remove 50000-50059`"));
     assert!(remove("1200").unwrap_err().contains("not even an administrator may delete it"));
     assert!(remove("8080").unwrap_err().starts_with("8080: nothing of it is excluded here"));
+}
+
+#[test]
+fn an_exclusion_until_the_next_restart_is_neither_kept_on_top_nor_deleted_from_what_is_kept() {
+    let mut now = host();
+    let own = Reservation { range: range("6000-6009"), ..now.reservations[2].clone() };
+    now.reservations.push(own);
+    let refusal = reserve(&now, "6000", Dance::None).unwrap_err();
+    assert!(refusal.ends_with("type `portolan reserve remove 6000-6009` first"), "{refusal}");
+    let wanted = [range("6000-6009")];
+    let plan = plan_windows_unreserve(&now, &kept(), &wanted, &tcp(), ("reserve remove", Place::default()));
+    assert_eq!(said(&plan.unwrap()), ["ipv4 tcp (until the next restart): delete the exclusion 6000-6009"]);
+}
+
+#[test]
+fn what_is_in_force_and_what_is_kept_are_set_apart_where_they_differ() {
+    let now = host();
+    let ranges = vec![EphemeralRange { range: range("30000-40000"), ..now.ranges[0] }];
+    let kept = Kept { ranges, ..Kept::default() };
+    let plan = plan_windows_range(&now, &kept, None, &tcp(), ("range reset", Place::default())).unwrap();
+    assert_eq!(
+        said(&plan),
+        [
+            "ipv6 tcp: keep the dynamic range 1024-15000 in mind, to be put back by an undo",
+            "ipv4 tcp (until the next restart): dynamic range 1024-15000 → 49152-65535",
+            "ipv4 tcp: dynamic range 30000-40000 → 49152-65535",
+        ]
+    );
+    assert_eq!(plan.steps[0].inverse.as_ref(), Some(&plan.steps[0].action));
 }

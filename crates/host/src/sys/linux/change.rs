@@ -12,7 +12,9 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use portolan_core::change::{Action, FileValue, Observed, OwnFile, Place, RangeNow, ReservedNow, Store};
+use portolan_core::change::{
+    Action, FileValue, Observed, OwnFile, Place, RangeNow, ReservedNow, SettingNow, Store,
+};
 use portolan_core::kernel::malformed::Malformed;
 use portolan_core::kernel::sysctl::{self, PORT_RANGE, RESERVED_PORTS, SysctlFile};
 use portolan_core::port::{PortRange, PortSet};
@@ -77,7 +79,7 @@ fn namespace_id() -> io::Result<u64> {
 }
 
 /// How the ephemeral range stands; listeners are left to be filled in.
-pub fn range_now(namespace: &Namespace) -> Result<RangeNow, Error> {
+pub fn range_now(namespace: &Namespace) -> Result<SettingNow<RangeNow>, Error> {
     let files = settings::files();
     let mut gaps = files.gaps;
     let told = |found: Option<(&SysctlFile, &sysctl::Entry)>| {
@@ -88,7 +90,7 @@ pub fn range_now(namespace: &Namespace) -> Result<RangeNow, Error> {
         let start = file::setting("net.ipv4.ip_unprivileged_port_start");
         (runtime_range(), start.ok().and_then(|text| text.trim().parse().ok()), host::host())
     })?;
-    Ok(RangeNow {
+    Ok(SettingNow::Files(RangeNow {
         runtime: runtime?,
         own: known(own_file::read(OWN_FILE, OwnFile::range), &mut gaps).flatten(),
         path: OWN_FILE.into(),
@@ -98,11 +100,11 @@ pub fn range_now(namespace: &Namespace) -> Result<RangeNow, Error> {
         listeners: Vec::new(),
         initial_namespace: is_initial(&host),
         gaps,
-    })
+    }))
 }
 
 /// How reservations stand.
-pub fn reserved_now(namespace: &Namespace) -> Result<ReservedNow, Error> {
+pub fn reserved_now(namespace: &Namespace) -> Result<SettingNow<ReservedNow>, Error> {
     let files = settings::files();
     let mut gaps = files.gaps;
     let (earlier, later) = around_ours(&files.value);
@@ -114,7 +116,7 @@ pub fn reserved_now(namespace: &Namespace) -> Result<ReservedNow, Error> {
         Some((file.path.clone(), known(ports, &mut gaps)?))
     };
     let (others, later) = (named(earlier), named(later));
-    Ok(ReservedNow {
+    Ok(SettingNow::Files(ReservedNow {
         runtime: runtime?,
         own: known(own_file::read(OWN_FILE, OwnFile::reserved), &mut gaps).unwrap_or_default(),
         path: OWN_FILE.into(),
@@ -122,7 +124,7 @@ pub fn reserved_now(namespace: &Namespace) -> Result<ReservedNow, Error> {
         later,
         initial_namespace: is_initial(&host),
         gaps,
-    })
+    }))
 }
 
 /// What was read of a file, or none and a gap. A file that is denied has its gap already, from the reading of all files.

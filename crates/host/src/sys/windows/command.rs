@@ -12,6 +12,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use portolan_core::wording::shortened;
 use windows_sys::Win32::System::SystemInformation::GetSystemDirectoryW;
 use windows_sys::Win32::System::Threading::CREATE_NO_WINDOW;
 
@@ -38,11 +39,26 @@ pub(super) fn system_folder() -> io::Result<PathBuf> {
 
 /// What netsh writes. Fails where it says that it failed.
 pub(super) fn netsh(arguments: &[&str]) -> Result<Vec<u8>, Error> {
-    let folder = system_folder().map_err(|source| Error::new("find the system folder", source))?;
-    output(folder.join("netsh.exe"), arguments, TIME)
+    tool("netsh.exe", arguments, TIME, &[0]).map(|(output, _)| output)
 }
 
-fn output(program: PathBuf, arguments: &[&str], time: Duration) -> Result<Vec<u8>, Error> {
+/// What a program of the system folder writes, and its exit code. Fails where that is none of `good`.
+pub(super) fn tool(
+    name: &str,
+    arguments: &[&str],
+    time: Duration,
+    good: &[i32],
+) -> Result<(Vec<u8>, i32), Error> {
+    let folder = system_folder().map_err(|source| Error::new("find the system folder", source))?;
+    output(folder.join(name), arguments, time, good)
+}
+
+fn output(
+    program: PathBuf,
+    arguments: &[&str],
+    time: Duration,
+    good: &[i32],
+) -> Result<(Vec<u8>, i32), Error> {
     let error =
         |source: io::Error| Error::new(format!("run {} {}", program.display(), arguments.join(" ")), source);
     let mut child = Command::new(&program)
@@ -60,10 +76,17 @@ fn output(program: PathBuf, arguments: &[&str], time: Duration) -> Result<Vec<u8
     }
     let status = child.wait().map_err(error)?;
     let output = result.map_err(error)?;
-    if status.success() {
-        return Ok(output);
+    match status.code().filter(|code| good.contains(code)) {
+        Some(code) => Ok((output, code)),
+        None => Err(error(io::Error::other(format!("it failed ({status}){}", words(&output))))),
     }
-    Err(error(io::Error::other(format!("it failed ({status})"))))
+}
+
+/// What a tool that failed says, on one line and not for long: in the display language, in the console's code page.
+fn words(output: &[u8]) -> String {
+    let text = wide::of_console(output);
+    let said: Vec<&str> = text.split_whitespace().collect();
+    if said.is_empty() { String::new() } else { format!(": {}", shortened(&said.join(" "))) }
 }
 
 /// Reads the output to its end. An error when that takes too long or too much.
@@ -101,7 +124,8 @@ mod tests {
     use super::*;
 
     fn cmd(command: &str, time: Duration) -> Result<Vec<u8>, Error> {
-        output(system_folder().unwrap().join("cmd.exe"), &["/c", command], time)
+        output(system_folder().unwrap().join("cmd.exe"), &["/c", command], time, &[0])
+            .map(|(output, _)| output)
     }
 
     #[test]
@@ -122,6 +146,6 @@ mod tests {
     #[test]
     fn a_tool_that_is_not_there_is_an_error() {
         let path = system_folder().unwrap().join("no-such-tool.exe");
-        assert_eq!(output(path, &[], TIME).unwrap_err().source.kind(), io::ErrorKind::NotFound);
+        assert_eq!(output(path, &[], TIME, &[0]).unwrap_err().source.kind(), io::ErrorKind::NotFound);
     }
 }

@@ -7,16 +7,20 @@
 
 use std::thread;
 
-use portolan_core::kernel::malformed::Malformed;
-use portolan_core::kernel::netsh::{self, Excluded};
+use portolan_core::change::{NetshStore, Table};
+use portolan_core::kernel::netsh::Excluded;
 use portolan_core::port::PortRange;
 use portolan_core::range::{EphemeralRange, Reservation, ReservationKind};
 use portolan_core::snapshot::{Component, ComponentState, Gap, GapReason, Reading, Settings};
 use portolan_core::socket::{Family, Transport};
 
-use super::{addresses, command, registry, service};
+use super::tables::{self, Unread};
+use super::{addresses, registry, service};
 use crate::sys::HostSettings;
 
+/// What a gap is called, as on every system.
+pub(super) const RANGES: &str = "ranges";
+pub(super) const RESERVATIONS: &str = "reservations";
 /// Who made an exclusion that a restart does not take away.
 const KEPT: &str = "an administrator (kept over restarts)";
 const TCPIP: &str = r"SYSTEM\CurrentControlSet\Services\Tcpip\Parameters";
@@ -69,57 +73,43 @@ struct Part {
 
 fn part(transport: Transport, family: Family) -> Reading<Part> {
     let mut gaps = Vec::new();
-    let (protocol, interface) = (format!("protocol={transport}"), ["interface", family.name(), "show"]);
-    let ask = |what: &'static str, store: &str, decoded: &mut dyn FnMut(&[u8]) -> Result<(), Malformed>| {
-        let words = [&interface[..], &[what, &protocol, store]].concat();
-        let typed = format!("netsh {}", words.join(" "));
-        match command::netsh(&words) {
-            Ok(output) if output.trim_ascii().is_empty() => {
-                Some((GapReason::Unsupported, format!("`{typed}` says nothing")))
-            }
-            Ok(output) => {
-                let error = decoded(&output).err()?;
-                Some((GapReason::Malformed, format!("`{typed}`: {error}")))
-            }
-            Err(error) => Some((GapReason::Unsupported, error.to_string())),
-        }
-    };
     let mut part = Part::default();
-    let mut note = |what: &str, problem: Option<(GapReason, String)>| {
-        gaps.extend(problem.map(|(reason, detail)| Gap::new(what, reason, detail)));
+    let table = |store| Table { family, transport, store };
+    let mut note = |what: &str, unread: Unread| gaps.push(Gap::new(what, unread.reason, unread.detail));
+    match tables::dynamic(table(NetshStore::Active)) {
+        Ok(range) => part.range = Some(EphemeralRange { transport, family, range }),
+        Err(unread) => note(RANGES, unread),
+    }
+    let mut excluded = |store| {
+        tables::excluded(table(store)).map_err(|unread| note(RESERVATIONS, unread)).unwrap_or_default()
     };
-    note(
-        "dynamic range",
-        ask("dynamicport", "store=active", &mut |output| {
-            let range = netsh::dynamic_port(output)?;
-            part.range = Some(EphemeralRange { transport, family, range });
-            Ok(())
-        }),
-    );
-    let (mut active, mut kept): (Vec<Excluded>, Vec<Excluded>) = Default::default();
-    for (store, list) in [("store=active", &mut active), ("store=persistent", &mut kept)] {
-        note(
-            "excluded ranges",
-            ask("excludedportrange", store, &mut |output| {
-                *list = netsh::excluded_ranges(output)?;
-                Ok(())
-            }),
-        );
+    let (active, kept) = (excluded(NetshStore::Active), excluded(NetshStore::Persistent));
+    let is_in_force = |kept: &Excluded| active.iter().any(|active| active.range == kept.range);
+    if let (true, Some(lost)) = (active.is_empty(), kept.iter().find(|kept| !is_in_force(kept))) {
+        // What is kept over restarts is in force too: an empty list beside it was not the whole list.
+        let detail =
+            format!("netsh shows no excluded range of {family} {transport}, but keeps {}", lost.range);
+        note(RESERVATIONS, Unread { reason: GapReason::Malformed, detail });
     }
     part.reservations = active
-        .into_iter()
+        .iter()
         .map(|excluded| {
             let is_kept = excluded.administered && kept.iter().any(|kept| kept.range == excluded.range);
-            let kind = match excluded.administered {
-                true => ReservationKind::Administered,
-                false => ReservationKind::System,
-            };
-            let (transport, family) = (Some(transport), Some(family));
             let by = is_kept.then(|| KEPT.to_owned());
-            Reservation { range: excluded.range, transport, family, kind, by }
+            Reservation { by, ..reservation(table(NetshStore::Active), excluded) }
         })
         .collect();
     Reading { value: part, gaps }
+}
+
+/// An excluded range of a table.
+pub(super) fn reservation(table: Table, excluded: &Excluded) -> Reservation {
+    let kind = match excluded.administered {
+        true => ReservationKind::Administered,
+        false => ReservationKind::System,
+    };
+    let (transport, family) = (Some(table.transport), Some(table.family));
+    Reservation { range: excluded.range, transport, family, kind, by: None }
 }
 
 /// What the registry says, besides netsh.
@@ -176,7 +166,7 @@ fn components(gaps: &mut Vec<Gap>) -> Vec<Component> {
 }
 
 /// Where netsh says nothing at all, it does so four and eight times: the first gap of each kind stands for all.
-fn one_for_all(gaps: &mut Vec<Gap>) {
+pub(super) fn one_for_all(gaps: &mut Vec<Gap>) {
     let mut kept: Vec<Gap> = Vec::new();
     for gap in gaps.drain(..) {
         match kept.iter_mut().find(|known| known.what == gap.what && known.reason == gap.reason) {

@@ -1,5 +1,7 @@
 //! Text as Windows takes and gives it: UTF-16 with a zero at its end.
 
+use windows_sys::Win32::Globalization::{CP_OEMCP, MultiByteToWideChar};
+
 /// Longer texts are cut off: no name that Windows hands out has more.
 const LONGEST: usize = 32 << 10;
 
@@ -12,6 +14,20 @@ pub(super) fn zero_ended(text: &str) -> Vec<u16> {
 pub(super) fn text(units: &[u16]) -> String {
     let end = units.iter().position(|unit| *unit == 0).unwrap_or(units.len());
     String::from_utf16_lossy(units.get(..end).unwrap_or_default())
+}
+
+/// Text in the code page of the system's console programs (OEM); what is not known there becomes a replacement character.
+pub(super) fn of_console(bytes: &[u8]) -> String {
+    let bytes = &bytes[..bytes.len().min(LONGEST)];
+    if bytes.is_empty() {
+        return String::new();
+    }
+    // No code page makes more UTF-16 units of a text than it has bytes.
+    let mut units = vec![0_u16; bytes.len()];
+    let (from, to) = (bytes.len() as i32, units.len() as i32);
+    // SAFETY: both texts have the lengths that are handed over, and neither is written while it is read.
+    let length = unsafe { MultiByteToWideChar(CP_OEMCP, 0, bytes.as_ptr(), from, units.as_mut_ptr(), to) };
+    text(units.get(..usize::try_from(length).unwrap_or(0)).unwrap_or_default())
 }
 
 /// The text that a pointer leads to; empty for a null pointer.

@@ -1,0 +1,270 @@
+//! A Windows machine of a test's own, under Wine: `crates/cli/examples/stand_in` takes the place of netsh, dism, schtasks
+//! and shutdown in the system folder of the Wine prefix that the test runs in, and keeps each test's state in a file.
+//!
+//! Services are Wine's own: `winnat` is made of the program of its print spooler. Wine's prefix is one for all tests and for
+//! every run of them, so a file in it is locked while this test program runs.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// No command here takes longer than some seconds, even under Wine with a busy machine.
+const LIMIT: Duration = Duration::from_secs(90);
+const INTERVAL: Duration = Duration::from_millis(5);
+const PROGRAM: &str = env!("CARGO_BIN_EXE_portolan");
+const MANIFEST: &str = r#"<?xml version="1.0" encoding="UTF-8" standalone="yes"?>
+<assembly xmlns="urn:schemas-microsoft-com:asm.v1" manifestVersion="1.0">
+  <trustInfo xmlns="urn:schemas-microsoft-com:asm.v3"><security><requestedPrivileges>
+    <requestedExecutionLevel level="requireAdministrator" uiAccess="false"/>
+  </requestedPrivileges></security></trustInfo>
+</assembly>
+"#;
+const SYSTEM: &str = r"C:\windows\system32";
+/// Every name that the stand-in knows.
+const TOOLS: [&str; 4] = ["netsh.exe", "dism.exe", "schtasks.exe", "shutdown.exe"];
+
+/// Puts the stand-in into the system folder, once; the lock is held until this program ends.
+fn install() {
+    static INSTALLED: OnceLock<File> = OnceLock::new();
+    INSTALLED.get_or_init(|| {
+        let system = Path::new(SYSTEM);
+        assert!(
+            system.join("winecfg.exe").exists(),
+            "these tests replace programs of the system folder: run them under Wine, never on Windows itself"
+        );
+        let lock = File::create(std::env::temp_dir().join("portolan-stand-in.lock")).unwrap();
+        lock.lock().unwrap();
+        let stand_in = built().join("examples").join("stand_in.exe");
+        fs::create_dir_all(elevated().parent().unwrap()).unwrap();
+        fs::copy(PROGRAM, elevated()).unwrap();
+        fs::write(elevated().with_extension("exe.manifest"), MANIFEST).unwrap();
+        let program = fs::read(&stand_in).unwrap_or_else(|error| {
+            let path = stand_in.display();
+            panic!("{path}: {error}: run cargo build -p portolan --example stand_in --target x86_64-pc-windows-gnu")
+        });
+        for tool in TOOLS {
+            let path = system.join(tool);
+            if fs::read(&path).is_ok_and(|there| there == program) {
+                continue;
+            }
+            fs::write(&path, &program).unwrap();
+        }
+        // Of a run that was cut off.
+        tool("net.exe", &["stop", "winnat"]);
+        tool("sc.exe", &["delete", "winnat"]);
+        lock
+    });
+}
+
+/// Where cargo puts what it builds for this target.
+fn built() -> PathBuf {
+    std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned()
+}
+
+/// A copy of the program that Wine starts elevated, as a manifest beside it asks for.
+fn elevated() -> PathBuf {
+    built().join("elevated").join("portolan.exe")
+}
+
+/// What a run of the program answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) code: Option<i32>,
+    pub(crate) output: String,
+    pub(crate) errors: String,
+}
+
+impl Answer {
+    #[track_caller]
+    pub(crate) fn with_code(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self:#?}");
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.output).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+
+    /// The outcome of each step.
+    #[track_caller]
+    pub(crate) fn outcomes(&self) -> Vec<String> {
+        let json = self.json();
+        let steps = json["steps"].as_array().unwrap_or_else(|| panic!("{self:#?}"));
+        steps.iter().map(|step| step["outcome"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+/// A machine with the stand-in's state, and a journal of its own.
+pub(crate) struct Machine {
+    folder: PathBuf,
+}
+
+impl Machine {
+    /// One with Windows' own dynamic ranges, an administered and a system's exclusion, that speaks this language.
+    pub(crate) fn new(language: &str) -> Self {
+        install();
+        static COUNT: Mutex<u32> = Mutex::new(0);
+        let number = {
+            let mut count = COUNT.lock().unwrap_or_else(PoisonError::into_inner);
+            *count += 1;
+            *count
+        };
+        let folder = std::env::temp_dir().join(format!("portolan-machine-{}-{number}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        let machine = Self { folder };
+        let table = |value: Value| json!({ "ipv4 tcp": value, "ipv6 tcp": value, "ipv4 udp": value, "ipv6 udp": value });
+        machine.set(&json!({
+            "language": language,
+            "tasks": {},
+            "active": {
+                "dynamic": table(json!([49152, 16384])),
+                "excluded": { "ipv4 tcp": [[5357, 5357, false], [50000, 50059, true]] },
+            },
+            "persistent": {
+                "dynamic": table(json!([49152, 16384])),
+                "excluded": { "ipv4 tcp": [[50000, 50059, true]] },
+            },
+            "features": {
+                "Microsoft-Hyper-V": "Enabled",
+                "Microsoft-Hyper-V-All": "Enabled",
+                "Microsoft-Hyper-V-Services": "Enabled",
+                "TelnetClient": "Disabled",
+            },
+        }));
+        machine
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.join("state.json")
+    }
+
+    /// The stand-in's state.
+    pub(crate) fn state(&self) -> Value {
+        serde_json::from_slice(&fs::read(self.file()).unwrap()).unwrap()
+    }
+
+    pub(crate) fn set(&self, state: &Value) {
+        fs::write(self.file(), state.to_string()).unwrap();
+    }
+
+    /// Changes the state.
+    pub(crate) fn with(&self, key: &str, value: Value) -> &Self {
+        let mut state = self.state();
+        state[key] = value;
+        self.set(&state);
+        self
+    }
+
+    /// Everything that a plan may change, to be compared.
+    pub(crate) fn seen(&self) -> Value {
+        let state = self.state();
+        // What was added and deleted again leaves an empty list.
+        let excluded = |store: &str| {
+            let mut tables = state[store]["excluded"].clone();
+            tables
+                .as_object_mut()
+                .unwrap()
+                .retain(|_, rows| rows.as_array().is_some_and(|rows| !rows.is_empty()));
+            tables
+        };
+        json!({
+            "active": [state["active"]["dynamic"], excluded("active")],
+            "persistent": [state["persistent"]["dynamic"], excluded("persistent")],
+            "features": state["features"],
+            "tasks": state["tasks"],
+        })
+    }
+
+    /// What changed something, as the tools were called, since the last time this was asked.
+    pub(crate) fn log(&self) -> Vec<String> {
+        let log = self.state()["log"].as_array().cloned().unwrap_or_default();
+        self.with("log", json!([]));
+        log.iter().map(|line| line.as_str().unwrap().to_owned()).collect()
+    }
+
+    fn command(&self, words: &str) -> Command {
+        let mut command = Command::new(elevated());
+        command.args(words.split_whitespace());
+        self.prepared(command)
+    }
+
+    fn prepared(&self, mut command: Command) -> Command {
+        command
+            .env("PORTOLAN_STAND_IN", self.file())
+            .env("PORTOLAN_STATE", self.folder.join("journal"))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the program to its end, with words as on a command line without quotes.
+    #[track_caller]
+    pub(crate) fn portolan(&self, words: &str) -> Answer {
+        finish(started(self.command(words)), words)
+    }
+
+    /// The same in a window that is not elevated.
+    #[track_caller]
+    pub(crate) fn portolan_of_a_user(&self, words: &str) -> Answer {
+        let mut command = Command::new(PROGRAM);
+        command.args(words.split_whitespace());
+        finish(started(self.prepared(command)), words)
+    }
+
+    /// The same, elevated and typed in cmd.
+    #[track_caller]
+    pub(crate) fn cmd(&self, words: &str) -> Answer {
+        let mut command = Command::new(Path::new(SYSTEM).join("cmd.exe"));
+        command.arg("/c").arg(elevated()).args(words.split_whitespace());
+        finish(started(self.prepared(command)), words)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // A folder that stays behind must not hide the test's own failure.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn started(mut command: Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Waits for a program's end, or ends it and fails.
+#[track_caller]
+fn finish(mut child: Child, words: &str) -> Answer {
+    let stdout = read(child.stdout.take().unwrap());
+    let stderr = read(child.stderr.take().unwrap());
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if start.elapsed() > LIMIT {
+            child.kill().unwrap();
+            panic!("{words} did not end");
+        }
+        sleep(INTERVAL);
+    };
+    let text = |bytes: std::thread::JoinHandle<Vec<u8>>| String::from_utf8(bytes.join().unwrap()).unwrap();
+    Answer { code: status.code(), output: text(stdout), errors: text(stderr) }
+}
+
+fn read(mut pipe: impl std::io::Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).unwrap();
+        bytes
+    })
+}
+
+fn tool(name: &str, words: &[&str]) -> String {
+    let output = Command::new(Path::new(SYSTEM).join(name)).args(words).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}

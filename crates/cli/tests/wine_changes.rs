@@ -1,0 +1,183 @@
+//! `range`, `reserve` and `undo` on Windows, end to end under Wine: the program, a stand-in for netsh that prints the
+//! recorded formats and refuses what the real one refuses, and the same exit codes and JSON as on Linux.
+#![cfg(target_os = "windows")]
+
+mod wine;
+
+use serde_json::{Value, json};
+use wine::Machine;
+
+const LANGUAGES: [&str; 7] = ["en", "de-cp850", "fr-cp850", "ja-cp932", "ko-cp949", "ru-cp866", "zh-cp936"];
+
+/// The range of a table, in force and kept.
+fn ranges(machine: &Machine, table: &str) -> (Value, Value) {
+    let state = machine.state();
+    let of = |store: &str| state[store]["dynamic"][table].clone();
+    (of("active"), of("persistent"))
+}
+
+#[test]
+fn ranges_and_exclusions_are_read_in_every_language() {
+    for language in LANGUAGES {
+        let machine = Machine::new(language);
+        let shown = machine.portolan("range --json").with_code(0).json();
+        assert_eq!(shown["ranges"].as_array().unwrap().len(), 4, "{language}: {shown}");
+        assert_eq!(shown["ranges"][0]["runtime"], json!([49152, 65535]), "{shown}");
+        assert_eq!(shown["ranges"][3]["persistent"], "49152-65535", "{shown}");
+        assert_eq!(shown["gaps"], json!([]), "{language}");
+        let only = "--transport udp --family ipv6 --yes";
+        machine.portolan(&format!("reserve add 5432 8000-8100 {only}")).with_code(0);
+        let excluded = machine.state()["persistent"]["excluded"]["ipv6 udp"].clone();
+        assert_eq!(excluded, json!([[5432, 5432, true], [8000, 8100, true]]), "{language}");
+    }
+}
+
+#[test]
+fn ranges_are_set_proven_and_put_back() {
+    let machine = Machine::new("ja-cp932");
+    let before = machine.seen();
+    let answer = machine.portolan("range set 20000-60000 --yes --json").with_code(0);
+    assert_eq!(answer.outcomes(), ["done"; 4]);
+    for table in ["ipv4 tcp", "ipv6 udp"] {
+        assert_eq!(ranges(&machine, table), (json!([20000, 40001]), json!([20000, 40001])));
+    }
+    machine.portolan("undo --yes").with_code(0);
+    assert_eq!(machine.seen(), before);
+}
+
+#[test]
+fn a_range_for_one_table_alone_tells_what_changed_along_and_undo_puts_both_back() {
+    let machine = Machine::new("en");
+    machine.with("coupled", json!(true));
+    let before = machine.seen();
+    let set = "range set --start 20000 --count 30000 --transport tcp --family ipv4 --yes --json";
+    let answer = machine.cmd(set).with_code(0);
+    assert_eq!(answer.outcomes(), ["done", "done"], "what is kept in mind, and the set");
+    let told = answer.json();
+    assert_eq!(ranges(&machine, "ipv6 tcp").0, json!([20000, 30000]), "it is coupled");
+    assert_eq!(ranges(&machine, "ipv4 udp").0, json!([49152, 16384]));
+    assert!(told["warnings"].to_string().contains("setting ipv4 was seen to change ipv6 too"), "{told}");
+    assert!(told["warnings"].to_string().contains("the firewall's rules were not read"), "{told}");
+    assert!(
+        told["notes"][0].as_str().unwrap().starts_with("ipv6 tcp changed along, from 49152-65535"),
+        "{told}"
+    );
+    machine.portolan("undo --yes").with_code(0);
+    assert_eq!(machine.seen(), before);
+}
+
+#[test]
+fn a_low_range_is_reset_until_the_next_restart_alone_where_that_is_asked() {
+    let machine = Machine::new("de-cp850");
+    let low = json!([1025, 13976]);
+    let table = json!({ "ipv4 tcp": low, "ipv6 tcp": low, "ipv4 udp": low, "ipv6 udp": low });
+    let mut state = machine.state();
+    state["active"]["dynamic"] = table.clone();
+    state["persistent"]["dynamic"] = table;
+    machine.set(&state);
+    machine.portolan("range reset --runtime --yes").with_code(0);
+    assert_eq!(ranges(&machine, "ipv6 udp"), (json!([49152, 16384]), low.clone()));
+    // What is in force and what is kept differ by now: each is set, and each comes back.
+    let before = machine.seen();
+    let answer = machine.portolan("range reset --yes --json").with_code(0);
+    assert_eq!(ranges(&machine, "ipv6 udp"), (json!([49152, 16384]), json!([49152, 16384])), "{answer:?}");
+    machine.portolan("undo --yes").with_code(0);
+    assert_eq!(ranges(&machine, "ipv6 udp").1, low);
+    assert_eq!(before["persistent"], machine.seen()["persistent"]);
+}
+
+#[test]
+fn what_is_refused_is_one_line_and_changes_nothing() {
+    let machine = Machine::new("en");
+    let before = machine.seen();
+    for (words, part) in [
+        ("range set 1024-15000 --yes", "begins below 1025, which Windows refuses"),
+        ("range set 50000-50100 --yes", "Windows demands at least 255"),
+        ("range set 20000-60000", "add --yes to do it"),
+        ("range set 20000-60000 --persist --yes", "leave --persist out"),
+        ("reserve add 5357 --yes", "which the system has set aside (most likely the HTTP driver"),
+        ("reserve remove 5357 --yes", "not even an administrator may delete it"),
+        ("reserve remove 50020 --yes", "`portolan reserve remove 50000-50059`"),
+        ("reserve remove 8080 --yes", "nothing of it is excluded here"),
+        ("reserve add 5432 --restart-winnat --yes", "leave out --restart-winnat"),
+        ("reserve add 5432 --go-on --yes", "--cycle-hyperv"),
+    ] {
+        let answer = machine.portolan(words);
+        assert!(matches!(answer.code, Some(1 | 2)), "{words}: {answer:#?}");
+        assert_eq!(answer.errors.lines().count(), 1, "{words}: {answer:#?}");
+        assert!(answer.errors.contains(part), "{words}: {}", answer.errors);
+    }
+    let plain = machine.portolan_of_a_user("range set 20000-60000 --yes").with_code(1);
+    assert!(plain.errors.contains("\"Run as administrator\"; nothing was changed"), "{plain:#?}");
+    machine.portolan_of_a_user("range set 20000-60000 --dry-run").with_code(0);
+    assert_eq!((machine.seen(), machine.log()), (before, Vec::new()));
+}
+
+#[test]
+fn ports_are_excluded_listed_with_their_reason_and_given_back() {
+    let machine = Machine::new("en");
+    let before = machine.seen();
+    let add = "reserve add 5432 --why postgres --yes --json";
+    assert_eq!(machine.portolan(add).with_code(0).outcomes(), ["done"; 4]);
+    let state = machine.state();
+    for table in ["ipv4 udp", "ipv6 tcp"] {
+        let rows = json!([[5432, 5432, true]]);
+        let excluded = |store: &str| state[store]["excluded"][table].clone();
+        assert_eq!((excluded("active"), excluded("persistent")), (rows.clone(), rows));
+    }
+    let listed = machine.portolan("reserve --json").with_code(0).json();
+    let rows = listed["reservations"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["ports"] == json!([5432, 5432])).unwrap();
+    assert_eq!((&row["by"], &row["why"]), (&json!("portolan, plan 1"), &json!("postgres")), "{listed}");
+    assert_eq!((&row["kind"], &row["after_restart"]), (&json!("administered"), &json!(true)), "{listed}");
+    assert_eq!(rows.len(), 6, "{listed}");
+    assert!(!listed["gaps"].to_string().contains("\"reservations\""), "{listed}");
+    machine.portolan("reserve remove 5432 --yes").with_code(0);
+    assert_eq!(machine.seen(), before);
+    machine.portolan("undo 2 --yes").with_code(0);
+    assert_eq!(machine.state()["persistent"]["excluded"]["ipv6 tcp"], json!([[5432, 5432, true]]));
+    machine.portolan("undo 1 --yes").with_code(0);
+    assert_eq!(machine.seen(), before);
+}
+
+#[test]
+fn an_exclusion_until_the_next_restart_is_listed_so_and_removed() {
+    let machine = Machine::new("ja-cp932");
+    let before = machine.seen();
+    machine.portolan("reserve add 5432 --runtime --transport tcp --family ipv4 --yes").with_code(0);
+    let listed = machine.portolan("reserve list").with_code(0).output;
+    assert!(listed.contains("5432"), "{listed}");
+    let refused = machine.portolan("reserve add 5432 --transport tcp --family ipv4 --yes").with_code(1);
+    assert!(refused.errors.contains("until the next restart"), "{refused:#?}");
+    machine.portolan("reserve remove 5432 --yes").with_code(0);
+    assert_eq!(machine.seen(), before);
+}
+
+#[test]
+fn a_netsh_that_says_nothing_is_a_gap_and_nothing_is_planned_on_it() {
+    let machine = Machine::new("en");
+    machine.with("silent", json!(true));
+    let shown = machine.portolan("range --json").with_code(0).json();
+    assert_eq!((&shown["ranges"], shown["gaps"].as_array().unwrap().len()), (&json!([]), 3), "{shown}");
+    let listed = machine.portolan("reserve").with_code(0);
+    assert!(listed.output.contains("what is excluded could not be read"), "{listed:#?}");
+    for words in ["range set 20000-60000 --yes", "reserve add 5432 --yes", "reserve remove 50000-50059 --yes"]
+    {
+        let refused = machine.portolan(words).with_code(1);
+        assert!(refused.errors.contains("could not be read"), "{words}: {refused:#?}");
+    }
+    assert_eq!(machine.log(), [] as [&str; 0]);
+}
+
+#[test]
+fn an_exclusion_that_netsh_refuses_says_why_and_leaves_what_was_done_to_undo() {
+    let machine = Machine::new("ru-cp866");
+    let before = machine.seen();
+    machine.with("in_use", json!([8001]));
+    let answer =
+        machine.portolan("reserve add 8000-8009 --family ipv4 --transport tcp --yes --json").with_code(1);
+    assert_eq!(answer.outcomes(), ["failed"]);
+    assert!(answer.json()["steps"][0]["detail"].as_str().unwrap().contains("being used by another process"));
+    let nothing = machine.portolan("undo --yes").with_code(0);
+    assert_eq!(machine.seen(), before, "{nothing:#?}");
+}
