@@ -7,7 +7,7 @@ use portolan_core::port::PortSet;
 use portolan_core::snapshot::Snapshot;
 use portolan_core::socket::{Family, Socket, State, Transport};
 
-use crate::sys::HostSettings;
+use crate::sys::{Holdings, HostSettings, Sockets};
 use crate::{Error, sys};
 
 /// Whose sockets and settings: a network namespace (Linux).
@@ -91,10 +91,9 @@ pub fn look(look: &Look) -> Result<Snapshot, Error> {
     let mut snapshot = Snapshot { taken_ms: now_ms(), ..Snapshot::default() };
     let mut gaps = Vec::new();
     if let Some(filter) = &look.sockets {
-        let mut seen = sys::sockets(&look.namespace, filter)?.into_value(&mut gaps);
-        let holdings = sys::holdings(&mut seen.sockets, &seen.origins, look.owners).into_value(&mut gaps);
-        (snapshot.sockets, snapshot.origins) = (seen.sockets, seen.origins);
-        (snapshot.holders, snapshot.owners) = (holdings.holders, holdings.owners);
+        let Sockets { sockets, origins, holdings: Holdings { holders, owners } } =
+            sys::sockets(&look.namespace, filter, look.owners)?.into_value(&mut gaps);
+        snapshot = Snapshot { sockets, origins, holders, owners, ..snapshot };
     }
     snapshot.host = sys::host(&look.namespace)?;
     let Sections { settings, counters, carriers, firewall } = look.sections;

@@ -157,13 +157,15 @@ pub fn user(name_or_uid: &str) -> Result<Identity, Error> {
     system::user::user(name_or_uid)
 }
 
-/// Sockets and where they come from.
+/// Sockets, where they come from and who holds them.
 #[derive(Clone, Debug, Default)]
 pub struct Sockets {
-    /// Sockets without holders; `origin` is an index into `origins`.
+    /// Sockets; `origin` is an index into `origins`, `first_holder` one into the holders.
     pub sockets: Vec<Socket>,
     /// Where they come from.
     pub origins: Vec<Origin>,
+    /// Who holds them.
+    pub holdings: Holdings,
 }
 
 /// Who holds sockets.
@@ -175,14 +177,12 @@ pub struct Holdings {
     pub owners: Vec<Owner>,
 }
 
-/// The sockets of a namespace that the filter lets through; `first_holder` of each is what this system notes there for
-/// [`holdings`], which must follow. Fails where the namespace cannot be entered, or where
-/// nothing can be read at all.
-pub fn sockets(namespace: &Namespace, filter: &SocketFilter) -> Result<Reading<Sockets>, Error> {
-    system::sockets::read(namespace, filter)
-}
-
-/// Who holds these sockets, as [`sockets`] gave them: writes `first_holder`, `holder_count` and `owner_state` into them.
-pub fn holdings(sockets: &mut [Socket], origins: &[Origin], search: OwnerSearch) -> Reading<Holdings> {
-    system::owners::find(sockets, origins, search)
+/// The sockets of a namespace that the filter lets through, with who holds them. Fails where the namespace cannot be
+/// entered, or where nothing can be read at all.
+pub fn sockets(
+    namespace: &Namespace,
+    filter: &SocketFilter,
+    search: OwnerSearch,
+) -> Result<Reading<Sockets>, Error> {
+    system::sockets::read(namespace, filter, search)
 }

@@ -75,6 +75,9 @@ struct Sockets {
     gaps: Vec<Gap>,
 }
 
+/// So many rows are fetched at a time.
+const AHEAD: usize = 64;
+
 /// The chosen sockets of a snapshot, in order.
 #[derive(Clone)]
 struct Rows {
@@ -149,6 +152,9 @@ fn table(rows: &Rows, fields: &[Field], blank: &'static str) -> Table {
     let columns = Columns::new(fields, blank, Rc::clone(&rows.snapshot), Rc::clone(&rows.services));
     let order = Rc::clone(&rows.order);
     Table::new(fields.iter().map(|field| field.column()).collect(), order.len(), move |row, cells| {
+        if row % AHEAD == 0 {
+            columns.fetch(&order[row..order.len().min(row + AHEAD)]);
+        }
         columns.write(order[row], cells);
     })
 }

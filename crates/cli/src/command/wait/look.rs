@@ -115,7 +115,7 @@ impl<'a> Looker<'a> {
             Transport::Tcp => State::Listen,
             Transport::Udp => State::Unconnected,
         };
-        let seen = sys::sockets(self.session.namespace(), &self.filter(&[state]))?.value;
+        let seen = sys::sockets(self.session.namespace(), &self.filter(&[state]), OwnerSearch::None)?.value;
         let listens = seen.sockets.iter().any(|socket| socket.is_listening());
         Ok(if listens { SeenState::Listening } else { SeenState::Closed }.into())
     }

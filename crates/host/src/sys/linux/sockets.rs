@@ -16,32 +16,41 @@ use rustix::io::Errno;
 
 use super::netlink::{Listed, Refusal, SockDiag};
 use super::origins::{Key, Origins};
+use super::owners::{self, Walk};
 use super::{kernel, namespace};
 use crate::sys::Sockets;
-use crate::{Error, SocketFilter};
+use crate::{Error, OwnerSearch, SocketFilter};
 
 /// How often a list is asked for anew when it was interrupted.
 const ATTEMPTS: u32 = 4;
 /// The kernel that began to show bound sockets.
 const SHOWS_BOUND: (u32, u32) = (6, 8);
 
-/// The sockets that the filter lets through.
-pub(crate) fn read(namespace: &crate::Namespace, filter: &SocketFilter) -> Result<Reading<Sockets>, Error> {
-    namespace::within(namespace, || {
-        let mut reader = read_lists(filter);
+/// The sockets that the filter lets through, and their holders.
+pub(crate) fn read(
+    namespace: &crate::Namespace,
+    filter: &SocketFilter,
+    search: OwnerSearch,
+) -> Result<Reading<Sockets>, Error> {
+    // To list every TCP socket takes as long as to walk over all processes: both go on at once.
+    let long = filter.transport != Some(Transport::Udp) && filter.local_ports.is_none();
+    let ahead = if long && search == OwnerSearch::All { Walk::ahead() } else { None };
+    let (mut sockets, origins, mut gaps) = namespace::within(namespace, || {
+        let mut reader = read_lists(filter, ahead.as_ref());
         if !reader.refused.is_empty() {
             reader.fall_back()?;
         }
         reader.note_missing_bound();
         let Reader { conversation, sockets, origins, gaps, .. } = reader;
-        let value = Sockets { sockets, origins: origins.describe(conversation.as_ref().ok()) };
-        Ok(Reading { value, gaps })
-    })?
+        Ok((sockets, origins.describe(conversation.as_ref().ok()), gaps))
+    })??;
+    let holdings = owners::find(&mut sockets, &origins, search, ahead).into_value(&mut gaps);
+    Ok(Reading { value: Sockets { sockets, origins, holdings }, gaps })
 }
 
 /// Reads every list that the filter asks for. To find bound sockets the kernel goes through all TCP sockets once
-/// more, which takes half as long as all the rest: that and UDP are read on a second thread.
-fn read_lists(filter: &SocketFilter) -> Reader<'_> {
+/// more, which takes half as long as all the rest: that and UDP are read on a second thread. Who is done helps to walk.
+fn read_lists<'a>(filter: &'a SocketFilter, ahead: Option<&Walk>) -> Reader<'a> {
     let states: Vec<State> =
         State::ALL.into_iter().filter(|s| filter.states.is_empty() || filter.states.contains(s)).collect();
     let (bound, others): (Vec<_>, Vec<_>) = states.iter().partition(|state| **state == State::Bound);
@@ -61,12 +70,27 @@ fn read_lists(filter: &SocketFilter) -> Reader<'_> {
         lists.iter().for_each(|(table, states)| reader.list_or_note(*table, states));
         reader
     };
-    if first.is_empty() || second.is_empty() {
+    if ahead.is_none() && (first.is_empty() || second.is_empty()) {
         return lists(if first.is_empty() { &second } else { &first });
     }
+    let help = || {
+        if let Some(walk) = ahead {
+            walk.work();
+        }
+    };
     thread::scope(|scope| {
-        let other = scope.spawn(|| lists(&second));
+        let other = scope.spawn(|| {
+            let reader = lists(&second);
+            help();
+            reader
+        });
+        if ahead.is_some() {
+            for _ in 2..Walk::threads() {
+                scope.spawn(help);
+            }
+        }
         let mut reader = lists(&first);
+        help();
         reader.merge(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         reader
     })
@@ -261,7 +285,7 @@ mod tests {
         };
         let filter = SocketFilter::default();
         namespace.run(|| {
-            let by_netlink = read_lists(&filter);
+            let by_netlink = read_lists(&filter, None);
             let mut refused = Reader { conversation: Err(Errno::PERM), ..Reader::new(&filter) };
             for table in [Table::Tcp, Table::UdpOf(Family::Ipv4), Table::UdpOf(Family::Ipv6)] {
                 refused.list_or_note(table, &State::ALL);

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use portolan_core::owner::{Holder, Origin};
+use portolan_core::owner::Holder;
 use portolan_core::snapshot::{Gap, GapReason, Reading};
 use portolan_core::socket::{OwnerState, Socket};
 
@@ -18,7 +18,7 @@ use crate::sys::Holdings;
 const KERNEL: u32 = 4;
 
 /// Writes into each socket who holds it; `first_holder` says the process until then.
-pub(crate) fn find(sockets: &mut [Socket], _origins: &[Origin], search: OwnerSearch) -> Reading<Holdings> {
+pub(super) fn find(sockets: &mut [Socket], search: OwnerSearch) -> Reading<Holdings> {
     let describer = match search {
         OwnerSearch::None => None,
         OwnerSearch::All | OwnerSearch::First => Some(Describer::new()),

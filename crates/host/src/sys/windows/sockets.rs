@@ -10,7 +10,7 @@ use std::io;
 use portolan_core::kernel::mib::{self, Endpoint, Rows};
 use portolan_core::owner::Origin;
 use portolan_core::snapshot::{Gap, GapReason, Reading};
-use portolan_core::socket::{Family, State, Transport};
+use portolan_core::socket::{Family, Socket, State, Transport};
 use windows_sys::Win32::NetworkManagement::IpHelper::{
     GetExtendedTcpTable, GetExtendedUdpTable, TCP_TABLE_OWNER_PID_ALL, UDP_TABLE_OWNER_PID,
 };
@@ -18,15 +18,23 @@ use windows_sys::Win32::Networking::WinSock::{AF_INET, AF_INET6};
 use windows_sys::Win32::System::Memory::{GetProcessHeap, HeapFree, HeapSize};
 
 use super::buffer::{Buffer, error};
-use super::{addresses, library, namespace};
+use super::{addresses, library, namespace, owners};
 use crate::sys::Sockets;
-use crate::{Error, SocketFilter};
+use crate::{Error, OwnerSearch, SocketFilter};
 
-/// The sockets that the filter lets through. `first_holder` of each is its process id, for [`super::owners::find`].
-pub(crate) fn read(namespace: &crate::Namespace, filter: &SocketFilter) -> Result<Reading<Sockets>, Error> {
+/// The sockets that the filter lets through, and their holders.
+pub(crate) fn read(
+    namespace: &crate::Namespace,
+    filter: &SocketFilter,
+    search: OwnerSearch,
+) -> Result<Reading<Sockets>, Error> {
     namespace::within(namespace, || {
         let rows = endpoints(filter)?;
-        Ok(Reading { value: with_origins(&rows.value), gaps: rows.gaps })
+        let mut gaps = rows.gaps;
+        // `first_holder` of each socket is its process id until its owner is found.
+        let (mut sockets, origins) = with_origins(&rows.value);
+        let holdings = owners::find(&mut sockets, search).into_value(&mut gaps);
+        Ok(Reading { value: Sockets { sockets, origins, holdings }, gaps })
     })?
 }
 
@@ -151,7 +159,7 @@ fn bound(family: Family) -> io::Result<Vec<Endpoint>> {
 }
 
 /// The sockets, each with its process id noted and the interface of a link-local address as its origin.
-fn with_origins(rows: &[Endpoint]) -> Sockets {
+fn with_origins(rows: &[Endpoint]) -> (Vec<Socket>, Vec<Origin>) {
     let mut indexes: Vec<u32> = rows.iter().map(|row| row.scope).collect();
     indexes.push(0);
     indexes.sort_unstable();
@@ -169,7 +177,7 @@ fn with_origins(rows: &[Endpoint]) -> Sockets {
         (socket.origin, socket.first_holder) = (origin as u32, row.pid);
         socket
     });
-    Sockets { sockets: sockets.collect(), origins }
+    (sockets.collect(), origins)
 }
 
 #[cfg(test)]
