@@ -37,7 +37,7 @@ impl Column {
 }
 
 /// Writes the cells of one row.
-type Fill = Box<dyn Fn(usize, &mut Cells)>;
+type Fill = Box<dyn Fn(usize, &mut Cells) + Send + Sync>;
 
 /// A table: its columns, how many rows, and what writes the cells of row 0, 1, 2 …
 pub(crate) struct Table {
@@ -53,7 +53,7 @@ impl Table {
     pub(crate) fn new(
         columns: Vec<Column>,
         count: usize,
-        fill: impl Fn(usize, &mut Cells) + 'static,
+        fill: impl Fn(usize, &mut Cells) + Send + Sync + 'static,
     ) -> Self {
         Self { columns, count, fill: Box::new(fill) }
     }

@@ -2,7 +2,7 @@
 //! loopback, a process with a hostile name, a socket nobody may see into, connections, leftovers, and a gap.
 
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use portolan_core::kernel::services::Services;
 use portolan_core::owner::{Container, Holder, Origin, Owner};
@@ -101,7 +101,7 @@ fn owners() -> Vec<Owner> {
 }
 
 /// The machine.
-pub(crate) fn machine() -> Rc<Snapshot> {
+pub(crate) fn machine() -> Arc<Snapshot> {
     let both = [Family::Ipv4, Family::Ipv6];
     let ranges = Transport::ALL.iter().flat_map(|transport| {
         both.map(|family| EphemeralRange { transport: *transport, family, range: range(32768, 60999) })
@@ -150,12 +150,12 @@ pub(crate) fn machine() -> Rc<Snapshot> {
         ..Snapshot::default()
     };
     add_sockets(&mut snapshot);
-    Rc::new(snapshot)
+    Arc::new(snapshot)
 }
 
 /// Names of some services.
-pub(crate) fn services() -> Rc<Services> {
-    Rc::new(Services::parse("http 80/tcp\ndomain 53/udp\npostgresql 5432/tcp\nhttp-alt 8080/tcp\n"))
+pub(crate) fn services() -> Arc<Services> {
+    Arc::new(Services::parse("http 80/tcp\ndomain 53/udp\npostgresql 5432/tcp\nhttp-alt 8080/tcp\n"))
 }
 
 /// A report in a format on a surface: what goes to stdout, then what goes to stderr.

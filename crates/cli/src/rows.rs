@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::ops::Deref;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use portolan_core::kernel::services::Services;
 use portolan_core::owner::{Container, Owner};
@@ -69,15 +69,15 @@ impl<'a> From<&'a Owner> for OwnerRow<'a> {
 /// A process of a snapshot, for reports that outlive the look: it reads as [`Owner`] and is written as [`OwnerRow`].
 #[derive(Clone, Debug)]
 pub(crate) struct OwnerRef {
-    snapshot: Rc<Snapshot>,
+    snapshot: Arc<Snapshot>,
     index: usize,
 }
 
 impl OwnerRef {
     /// The process at an index of the snapshot's owners; none where a file holds nonsense.
-    pub(crate) fn new(snapshot: &Rc<Snapshot>, index: u32) -> Option<Self> {
+    pub(crate) fn new(snapshot: &Arc<Snapshot>, index: u32) -> Option<Self> {
         let index = index as usize;
-        (index < snapshot.owners.len()).then(|| Self { snapshot: Rc::clone(snapshot), index })
+        (index < snapshot.owners.len()).then(|| Self { snapshot: Arc::clone(snapshot), index })
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use portolan_core::diagnose::{Question, Trial};
@@ -21,7 +21,7 @@ use crate::exit::Misuse;
 pub(crate) struct Session {
     from: Option<PathBuf>,
     namespace: Namespace,
-    services: OnceCell<Rc<Services>>,
+    services: OnceCell<Arc<Services>>,
 }
 
 impl Session {
@@ -32,12 +32,12 @@ impl Session {
 
     /// What is to be seen: the whole file, or what the look asks of this machine. A command that wants part of the
     /// sockets filters what it gets: a file holds them all.
-    pub(crate) fn see(&self, look: Look) -> Result<Rc<Snapshot>> {
+    pub(crate) fn see(&self, look: Look) -> Result<Arc<Snapshot>> {
         let snapshot = match &self.from {
             Some(path) => read(path)?,
             None => portolan_host::look(&Look { namespace: self.namespace.clone(), ..look })?,
         };
-        Ok(Rc::new(snapshot))
+        Ok(Arc::new(snapshot))
     }
 
     /// Bind trials of a question; none where a file speaks, since no kernel can be asked then.
@@ -84,8 +84,8 @@ impl Session {
     }
 
     /// Service names, read once and only where they are shown.
-    pub(crate) fn services(&self) -> Rc<Services> {
-        Rc::clone(self.services.get_or_init(|| Rc::new(sys::services())))
+    pub(crate) fn services(&self) -> Arc<Services> {
+        Arc::clone(self.services.get_or_init(|| Arc::new(sys::services())))
     }
 }
 

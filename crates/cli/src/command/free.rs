@@ -1,7 +1,7 @@
 //! `portolan free PORT…`: stops who holds a port, at the right level, and proves that it binds afterwards.
 
-use std::rc::Rc;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -188,7 +188,7 @@ impl Free {
         }
     }
 
-    fn carry_out(&self, session: &Session, before: &Rc<Snapshot>, plan: &Plan) -> Result<Report> {
+    fn carry_out(&self, session: &Session, before: &Arc<Snapshot>, plan: &Plan) -> Result<Report> {
         let change = changing::carry_out(session, &self.consent, plan)?;
         if change.dry_run {
             return Ok(report(change, Vec::new(), before, &plan.title, "a dry run: nothing was changed"));
@@ -208,7 +208,7 @@ impl Free {
 
     /// Looks at the ports once more; where a supervisor may start the program again, until somebody holds one of them or
     /// the time is over.
-    fn watch(&self, session: &Session, longer: bool) -> Result<Rc<Snapshot>> {
+    fn watch(&self, session: &Session, longer: bool) -> Result<Arc<Snapshot>> {
         let until = Instant::now() + if longer { WATCH } else { Duration::ZERO };
         let ports: PortSet = self.ports.iter().map(|wanted| PortRange::single(wanted.port)).collect();
         loop {

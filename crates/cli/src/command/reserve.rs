@@ -227,7 +227,7 @@ impl Remove {
     }
 }
 
-fn seen(session: &Session) -> Result<std::rc::Rc<Snapshot>> {
+fn seen(session: &Session) -> Result<std::sync::Arc<Snapshot>> {
     session.see(Look {
         sockets: Some(SocketFilter::default()),
         owners: OwnerSearch::All,

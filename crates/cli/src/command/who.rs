@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::rc::Rc;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
@@ -147,7 +147,7 @@ impl Command for Who {
     }
 }
 
-fn report(wanted: &[Wanted], snapshot: &Rc<Snapshot>, services: &Services) -> Report {
+fn report(wanted: &[Wanted], snapshot: &Arc<Snapshot>, services: &Services) -> Report {
     let ports = uses(wanted, snapshot, services);
     let held =
         |wanted: &&Wanted| ports.iter().any(|used| wanted.takes(used.transport, used.port) && used.is_held());
@@ -166,7 +166,7 @@ fn report(wanted: &[Wanted], snapshot: &Rc<Snapshot>, services: &Services) -> Re
 }
 
 /// Every port that was asked for and is used, in rising order.
-fn uses(wanted: &[Wanted], snapshot: &Rc<Snapshot>, services: &Services) -> Vec<PortUse> {
+fn uses(wanted: &[Wanted], snapshot: &Arc<Snapshot>, services: &Services) -> Vec<PortUse> {
     let mut sockets: BTreeMap<(u16, Transport), Vec<&Socket>> = BTreeMap::new();
     for socket in &snapshot.sockets {
         if wanted.iter().any(|wanted| wanted.takes(socket.transport, socket.local_port)) {
@@ -203,7 +203,7 @@ fn uses(wanted: &[Wanted], snapshot: &Rc<Snapshot>, services: &Services) -> Vec<
 }
 
 /// The sockets of one port by who holds them: listeners first, then who is bound, then the rest.
-fn holdings(sockets: &[&Socket], snapshot: &Rc<Snapshot>) -> Vec<Holding> {
+fn holdings(sockets: &[&Socket], snapshot: &Arc<Snapshot>) -> Vec<Holding> {
     let mut found: BTreeMap<(Option<u32>, String), Holding> = BTreeMap::new();
     for socket in sockets {
         let mut owners: Vec<Option<u32>> =

@@ -4,6 +4,8 @@
 //! are written, otherwise a second pass renders them again, so that memory does not grow with the rows.
 
 use std::io;
+use std::ops::Range;
+use std::thread;
 
 use anstyle::{AnsiColor, Style};
 use portolan_core::snapshot::Gap;
@@ -15,8 +17,12 @@ use crate::picture;
 use crate::report::{Block, Line, Report, Tone};
 use crate::text::harmless;
 
-/// Rows in one arena: some 25 MiB of text.
+/// Rows that are rendered at a time: some 25 MiB of text.
 const CHUNK: usize = 262_144;
+/// More threads than this do not help.
+const MOST_THREADS: usize = 8;
+/// With as many rows, to start threads takes less than they save.
+const WORTH_THREADS: usize = 16_384;
 /// Lines are handed on when there are this many bytes.
 const PAGE: usize = 1 << 17;
 /// Text is broken here where the output is no terminal.
@@ -160,11 +166,9 @@ fn table(table: &Table, surface: &Surface, out: &mut dyn io::Write) -> io::Resul
     let mut widths: Vec<usize> = headings.iter().map(|heading| heading.width()).collect();
     let chunks: Vec<_> =
         (0..table.count).step_by(CHUNK).map(|start| start..table.count.min(start + CHUNK)).collect();
-    let mut cells = Cells::default();
+    let mut arenas: Vec<Cells> = (0..arenas_for(table.count)).map(|_| Cells::default()).collect();
     for rows in &chunks {
-        cells.clear();
-        table.render(rows.clone(), &mut cells);
-        measure(&cells, &mut widths);
+        render(table, rows, &mut arenas, &mut widths);
     }
     if let Some(limit) = surface.width {
         shrink(&table.columns, &mut widths, limit);
@@ -173,12 +177,52 @@ fn table(table: &Table, surface: &Surface, out: &mut dyn io::Write) -> io::Resul
     heading(&table.columns, &headings, &widths, surface, &mut page);
     for rows in &chunks {
         if chunks.len() > 1 {
-            cells.clear();
-            table.render(rows.clone(), &mut cells);
+            render(table, rows, &mut arenas, &mut widths.clone());
         }
-        lines(&table.columns, &cells, &widths, surface, &mut page, out)?;
+        for cells in &arenas {
+            lines(&table.columns, cells, &widths, surface, &mut page, out)?;
+        }
     }
     out.write_all(&page)
+}
+
+/// How many threads render, each into an arena of its own.
+fn arenas_for(rows: usize) -> usize {
+    let threads = thread::available_parallelism().map_or(1, |n| n.get().min(MOST_THREADS));
+    if rows < WORTH_THREADS { 1 } else { threads }
+}
+
+/// Renders rows into the arenas, in order, and widens the widths to what they need.
+fn render(table: &Table, rows: &Range<usize>, arenas: &mut [Cells], widths: &mut [usize]) {
+    let each = rows.len().div_ceil(arenas.len()).max(1);
+    let fill = |cells: &mut Cells, number: usize, mut widths: Vec<usize>| {
+        let start = rows.end.min(rows.start + number * each);
+        cells.clear();
+        table.render(start..rows.end.min(start + each), cells);
+        measure(cells, &mut widths);
+        widths
+    };
+    let Some((first, others)) = arenas.split_first_mut() else { return };
+    let needed = thread::scope(|scope| {
+        let fill = &fill;
+        let known = widths.to_vec();
+        let others: Vec<_> = (1..)
+            .zip(others)
+            .map(|(number, cells)| {
+                let known = known.clone();
+                scope.spawn(move || fill(cells, number, known))
+            })
+            .collect();
+        let mut needed = vec![fill(first, 0, known)];
+        let join = |other: thread::ScopedJoinHandle<'_, _>| {
+            other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        needed.extend(others.into_iter().map(join));
+        needed
+    });
+    for needed in needed {
+        widths.iter_mut().zip(needed).for_each(|(width, needed)| *width = (*width).max(needed));
+    }
 }
 
 /// How many columns of the terminal a cell takes.

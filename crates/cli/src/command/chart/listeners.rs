@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use portolan_core::kernel::services::Services;
 use portolan_core::snapshot::Snapshot;
@@ -38,7 +38,7 @@ pub(super) struct Listener {
 }
 
 /// The listeners of a snapshot, by port, transport and holder.
-pub(super) fn of(snapshot: &Rc<Snapshot>, services: &Services) -> Vec<Listener> {
+pub(super) fn of(snapshot: &Arc<Snapshot>, services: &Services) -> Vec<Listener> {
     let mut found: BTreeMap<(u16, Transport, Vec<u32>, String), Vec<&Socket>> = BTreeMap::new();
     for socket in snapshot.sockets.iter().filter(|socket| socket.is_listening()) {
         let mut owners: Vec<u32> = snapshot.holders_of(socket).iter().map(|holder| holder.owner).collect();

@@ -4,7 +4,7 @@ mod listeners;
 mod room;
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
@@ -77,7 +77,7 @@ impl Command for Chart {
     }
 }
 
-fn report(snapshot: &Rc<Snapshot>, services: &Services) -> Report {
+fn report(snapshot: &Arc<Snapshot>, services: &Services) -> Report {
     let mut sockets = BTreeMap::new();
     for socket in &snapshot.sockets {
         *sockets.entry(socket.state).or_default() += 1;
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_machine_of_which_nothing_was_seen_is_charted_too() {
-        let nothing = Rc::new(Snapshot::default());
+        let nothing = Arc::new(Snapshot::default());
         insta::assert_snapshot!(written(&report(&nothing, &services()), "table"), @r"
         this machine   0 sockets (0 LISTEN, 0 ESTABLISHED, 0 TIME_WAIT)
 

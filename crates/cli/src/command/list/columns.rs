@@ -2,8 +2,8 @@
 
 use std::cmp::Ordering;
 use std::net::IpAddr;
-use std::rc::Rc;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use portolan_core::kernel::services::Services;
@@ -120,8 +120,8 @@ impl Field {
 pub(super) struct Columns {
     fields: Vec<Field>,
     blank: &'static str,
-    snapshot: Rc<Snapshot>,
-    services: Rc<Services>,
+    snapshot: Arc<Snapshot>,
+    services: Arc<Services>,
     owner_texts: Vec<String>,
 }
 
@@ -130,8 +130,8 @@ impl Columns {
     pub(super) fn new(
         fields: &[Field],
         blank: &'static str,
-        snapshot: Rc<Snapshot>,
-        services: Rc<Services>,
+        snapshot: Arc<Snapshot>,
+        services: Arc<Services>,
     ) -> Self {
         let owner_texts = match fields.contains(&Field::Owner) {
             true => snapshot.owners.iter().map(owner_text).collect(),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use portolan_core::kernel::services::Services;
@@ -42,7 +42,7 @@ pub(super) struct Groups {
     /// The groups, the largest first.
     #[schemars(with = "Vec<Group>")]
     #[serde(serialize_with = "each")]
-    groups: Rc<Vec<Group>>,
+    groups: Arc<Vec<Group>>,
     /// What could not be seen.
     gaps: Vec<Gap>,
 }
@@ -56,7 +56,7 @@ struct Group {
     sockets: u64,
 }
 
-fn each<S: Serializer>(groups: &Rc<Vec<Group>>, serializer: S) -> Result<S::Ok, S::Error> {
+fn each<S: Serializer>(groups: &Arc<Vec<Group>>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(groups.iter())
 }
 
@@ -79,10 +79,10 @@ pub(super) fn report(
     let mut groups: Vec<Group> =
         counts.into_iter().map(|(value, sockets)| Group { value, sockets }).collect();
     groups.sort_by(|a, b| b.sockets.cmp(&a.sockets).then_with(|| a.value.cmp(&b.value)));
-    let groups = Rc::new(groups);
+    let groups = Arc::new(groups);
     let table = || {
         let (groups, columns) =
-            (Rc::clone(&groups), vec![Column::numbers("sockets"), Column::prose(by.column())]);
+            (Arc::clone(&groups), vec![Column::numbers("sockets"), Column::prose(by.column())]);
         Table::new(columns, groups.len(), move |row, cells| {
             cells.number(groups[row].sockets);
             cells.end();

@@ -3,7 +3,7 @@
 mod columns;
 mod group;
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
@@ -81,9 +81,9 @@ const AHEAD: usize = 64;
 /// The chosen sockets of a snapshot, in order.
 #[derive(Clone)]
 struct Rows {
-    snapshot: Rc<Snapshot>,
-    services: Rc<Services>,
-    order: Rc<[u32]>,
+    snapshot: Arc<Snapshot>,
+    services: Arc<Services>,
+    order: Arc<[u32]>,
 }
 
 impl Rows {
@@ -116,7 +116,7 @@ impl Command for List {
 }
 
 impl List {
-    fn report(&self, snapshot: Rc<Snapshot>, services: Rc<Services>, mut order: Vec<u32>) -> Report {
+    fn report(&self, snapshot: Arc<Snapshot>, services: Arc<Services>, mut order: Vec<u32>) -> Report {
         let gaps = snapshot.gaps.clone();
         if let Some(grouping) = self.group_by {
             return group::report(grouping, &snapshot, &services, &order, gaps);
@@ -149,8 +149,8 @@ fn blocks(rows: &Rows, fields: &[Field], gaps: &[Gap]) -> Vec<Block> {
 }
 
 fn table(rows: &Rows, fields: &[Field], blank: &'static str) -> Table {
-    let columns = Columns::new(fields, blank, Rc::clone(&rows.snapshot), Rc::clone(&rows.services));
-    let order = Rc::clone(&rows.order);
+    let columns = Columns::new(fields, blank, Arc::clone(&rows.snapshot), Arc::clone(&rows.services));
+    let order = Arc::clone(&rows.order);
     Table::new(fields.iter().map(|field| field.column()).collect(), order.len(), move |row, cells| {
         if row % AHEAD == 0 {
             columns.fetch(&order[row..order.len().min(row + AHEAD)]);

@@ -13,7 +13,7 @@ struct Line {
 }
 
 /// The report as if the snapshot came from a file.
-fn report(list: &List, snapshot: Rc<Snapshot>) -> Report {
+fn report(list: &List, snapshot: Arc<Snapshot>) -> Report {
     let session = Session::new(Some("machine.json".into()), portolan_host::Namespace::Own);
     let uids = list.filter.uids(&session, &snapshot).unwrap();
     let order = list.filter.choose(&snapshot, &uids);
@@ -259,7 +259,7 @@ fn a_table_of_more_than_one_chunk_is_the_same_as_of_one() {
     let row = snapshot.sockets[0];
     snapshot.sockets = vec![row; 300_000];
     let line = Line::try_parse_from(["list", "--columns", "local,owner"]).unwrap();
-    let text = written(&report(&line.list, Rc::new(snapshot)), "table");
+    let text = written(&report(&line.list, Arc::new(snapshot)), "table");
     assert_eq!(
         text.lines().filter(|line| *line == "10.0.0.5:80  nginx (pid 71, nginx.service)").count(),
         300_000

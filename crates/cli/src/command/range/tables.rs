@@ -1,6 +1,6 @@
 //! The same on Windows, which has four ranges, each in force and kept over a restart.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::Result;
 use portolan_core::change::{self, Kept};
@@ -15,7 +15,7 @@ use crate::exit::Refused;
 use crate::report::{Block, Line, Report};
 use crate::source::Session;
 
-fn seen(session: &Session, sockets: bool) -> Result<Rc<Snapshot>> {
+fn seen(session: &Session, sockets: bool) -> Result<Arc<Snapshot>> {
     session.see(Look {
         sockets: sockets.then(SocketFilter::default),
         owners: if sockets { OwnerSearch::All } else { OwnerSearch::None },

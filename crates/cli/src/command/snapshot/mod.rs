@@ -6,7 +6,7 @@ mod import;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -91,10 +91,10 @@ impl Command for Take {
 
 impl Take {
     /// The snapshot, and what was recognised where it is made from files.
-    fn snapshot(&self, session: &Session) -> Result<(Rc<Snapshot>, Option<Vec<Recognised>>)> {
+    fn snapshot(&self, session: &Session) -> Result<(Arc<Snapshot>, Option<Vec<Recognised>>)> {
         if !self.import.is_empty() {
             let Imported { snapshot, listings } = import::read(&self.import)?;
-            return Ok((Rc::new(snapshot), Some(listings.into_iter().map(Recognised::from).collect())));
+            return Ok((Arc::new(snapshot), Some(listings.into_iter().map(Recognised::from).collect())));
         }
         let look = Look {
             sockets: Some(SocketFilter::default()),

@@ -4,6 +4,7 @@
 //! on their way through a unix socket (SCM_RIGHTS), sockets that io_uring alone holds.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::MetadataExt;
@@ -43,21 +44,25 @@ pub(super) fn find(
         return Reading::default();
     }
     let mut gaps = Vec::new();
-    let mut found = ahead.map(|walk| walk.end(&mut gaps)).unwrap_or_default();
-    let wanted = Wanted::unfound(sockets, &found);
+    let mut holders = Holders::new(sockets);
+    if let Some(walk) = ahead {
+        holders.note(sockets, walk.end(&mut gaps));
+    }
+    let wanted: HashSet<u32> =
+        sockets.iter().filter(|s| s.inode != 0 && s.holder_count == 0).map(|s| s.inode).collect();
     if !wanted.is_empty() {
         gaps.clear();
-        match Walk::new(wanted, search) {
+        match Walk::new(Some(wanted), search) {
             Ok(mut walk) => {
                 walk.run(sockets, origins);
-                found.extend(walk.end(&mut gaps));
+                holders.note(sockets, walk.end(&mut gaps));
             }
             Err(error) => {
                 gaps.push(Gap::new("owners", GapReason::Denied, format!("/proc cannot be read: {error}")));
             }
         }
     }
-    let value = assign(sockets, &found);
+    let value = holders.assign(sockets);
     note_hidden(sockets, &mut gaps);
     Reading { value, gaps }
 }
@@ -86,40 +91,10 @@ struct Found {
     descriptor: u32,
 }
 
-/// Inodes of the sockets whose holders are looked for.
-enum Wanted {
-    /// Which sockets there are is not known yet.
-    Every,
-    /// These.
-    These(HashSet<u32>),
-}
-
-impl Wanted {
-    /// Of these sockets, those that nothing found refers to.
-    fn unfound(sockets: &[Socket], found: &[Found]) -> Self {
-        let mut inodes: HashSet<u32> = sockets.iter().map(|socket| socket.inode).collect();
-        inodes.remove(&0);
-        for found in found {
-            inodes.remove(&found.inode);
-        }
-        Self::These(inodes)
-    }
-
-    fn is_empty(&self) -> bool {
-        matches!(self, Self::These(inodes) if inodes.is_empty())
-    }
-
-    fn contains(&self, inode: u32) -> bool {
-        match self {
-            Self::Every => true,
-            Self::These(inodes) => inodes.contains(&inode),
-        }
-    }
-}
-
 /// One pass over the processes, which any number of threads do together.
 pub(super) struct Walk {
-    wanted: Wanted,
+    /// Inodes of the wanted sockets; none for all, when it is not known yet which there are.
+    wanted: Option<HashSet<u32>>,
     /// The wanted inodes that are still to be found, where one holder of each is enough.
     outstanding: Option<Mutex<HashSet<u32>>>,
     done: AtomicBool,
@@ -138,11 +113,9 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    fn new(wanted: Wanted, search: OwnerSearch) -> io::Result<Self> {
-        let outstanding = match &wanted {
-            Wanted::These(inodes) if search == OwnerSearch::First => Some(Mutex::new(inodes.clone())),
-            _ => None,
-        };
+    fn new(wanted: Option<HashSet<u32>>, search: OwnerSearch) -> io::Result<Self> {
+        let first = search == OwnerSearch::First;
+        let outstanding = wanted.clone().filter(|_| first).map(Mutex::new);
         Ok(Self {
             wanted,
             outstanding,
@@ -160,7 +133,11 @@ impl Walk {
 
     /// A walk that can begin before the sockets are known, where all of them are wanted anyway.
     pub(super) fn ahead() -> Option<Self> {
-        Self::new(Wanted::Every, OwnerSearch::All).ok()
+        Self::new(None, OwnerSearch::All).ok()
+    }
+
+    fn wants(&self, inode: u32) -> bool {
+        self.wanted.as_ref().is_none_or(|wanted| wanted.contains(&inode))
     }
 
     /// How many threads help.
@@ -212,7 +189,13 @@ impl Walk {
     /// What was found, and what could not be read.
     fn end(self, gaps: &mut Vec<Gap>) -> Vec<Found> {
         self.note_unreadable(gaps);
-        self.found.into_inner().unwrap_or_else(PoisonError::into_inner)
+        let mut found = self.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if self.outstanding.is_some() {
+            // Low descriptors of likely holders were searched twice.
+            found.sort_unstable();
+            found.dedup();
+        }
+        found
     }
 
     /// The faster way into large processes, where it is worth its start and may be had.
@@ -227,7 +210,7 @@ impl Walk {
     fn iterate(&self, pid: u32, found: &mut Vec<Found>) {
         let before = found.len();
         let keep = |descriptor, inode| {
-            if self.wanted.contains(inode) {
+            if self.wants(inode) {
                 found.push(Found { inode, pid, descriptor });
             }
         };
@@ -270,7 +253,7 @@ impl Walk {
 
     fn search_open(&self, pid: u32, descriptors: &Descriptors, range: Range<u32>, found: &mut Vec<Found>) {
         let result = descriptors.sockets(range, descriptors.count(), |descriptor, inode| {
-            if self.wanted.contains(inode) {
+            if self.wants(inode) {
                 found.push(Found { inode, pid, descriptor });
                 if let Some(outstanding) = &self.outstanding {
                     let mut outstanding = locked(outstanding);
@@ -363,44 +346,99 @@ fn likely_first(pids: &mut [u32], sockets: &[Socket], origins: &[Origin]) -> usi
     pids.partition_point(|pid| unlikely(pid) < 3)
 }
 
-/// Writes the holders into the sockets, and describes each holding process once.
-fn assign(sockets: &mut [Socket], found: &[Found]) -> Holdings {
-    let mut indexes = HashMap::with_capacity(sockets.len());
-    for (index, socket) in sockets.iter_mut().enumerate() {
-        (socket.holder_count, socket.owner_state) = (0, OwnerState::Nobody);
-        if socket.inode != 0 {
-            socket.owner_state = OwnerState::Hidden;
-            indexes.insert(socket.inode, index);
+/// Who was found to hold which socket.
+struct Holders {
+    /// Index of the socket with that inode.
+    indexes: HashMap<u32, u32, BuildHasherDefault<Spread>>,
+    /// Indexes of sockets, and what refers to them.
+    held: Vec<(u32, Found)>,
+}
+
+impl Holders {
+    fn new(sockets: &mut [Socket]) -> Self {
+        let mut indexes = HashMap::with_capacity_and_hasher(sockets.len(), BuildHasherDefault::default());
+        for (index, socket) in (0..).zip(sockets) {
+            (socket.first_holder, socket.holder_count) = (0, 0);
+            if socket.inode != 0 {
+                indexes.insert(socket.inode, index);
+            }
+        }
+        Self { indexes, held: Vec::new() }
+    }
+
+    /// Counts in the sockets what was found. What refers to no listed socket is left out.
+    fn note(&mut self, sockets: &mut [Socket], found: Vec<Found>) {
+        let referring = |found: Found| Some((*self.indexes.get(&found.inode)?, found));
+        for (index, found) in found.into_iter().filter_map(referring) {
+            let Some(socket) = sockets.get_mut(index as usize) else { continue };
+            // The row counts to 65,535; a socket with more holders shows those that were found first.
+            if let Some(count) = socket.holder_count.checked_add(1) {
+                socket.holder_count = count;
+                self.held.push((index, found));
+            }
         }
     }
-    let mut held: Vec<(usize, Found)> =
-        found.iter().filter_map(|found| Some((*indexes.get(&found.inode)?, *found))).collect();
-    drop(indexes);
-    let mut pids: Vec<u32> = held.iter().map(|(_, found)| found.pid).collect();
-    pids.dedup();
-    pids.sort_unstable();
-    pids.dedup();
-    // Two passes may have found the same, and processes come in any order.
-    held.sort_unstable();
-    held.dedup();
-    let mut holders = Vec::with_capacity(held.len());
-    for (index, Found { pid, descriptor, .. }) in held {
-        let Some(socket) = sockets.get_mut(index) else { continue };
-        if socket.holder_count == 0 {
-            socket.first_holder = u32::try_from(holders.len()).unwrap_or(u32::MAX);
-            socket.owner_state = OwnerState::Seen;
+
+    /// Writes the holders into the sockets, and describes each holding process once.
+    fn assign(self, sockets: &mut [Socket]) -> Holdings {
+        let mut pids: Vec<u32> = self.held.iter().map(|(_, found)| found.pid).collect();
+        pids.dedup();
+        pids.sort_unstable();
+        pids.dedup();
+        // Those of one socket stand together, in the order of the sockets: their places follow from the counts.
+        let mut next = 0;
+        for socket in &mut *sockets {
+            socket.owner_state = match (socket.inode, socket.holder_count) {
+                (0, _) => OwnerState::Nobody,
+                (_, 0) => OwnerState::Hidden,
+                _ => OwnerState::Seen,
+            };
+            (socket.first_holder, next) = (next, next + u32::from(socket.holder_count));
         }
-        // The row counts to 65,535; a socket with more holders shows the first ones.
-        if let (Some(count), Ok(owner)) = (socket.holder_count.checked_add(1), pids.binary_search(&pid)) {
-            socket.holder_count = count;
-            let owner = u32::try_from(owner).unwrap_or(u32::MAX);
-            holders.push(Holder { owner, descriptor: i32::try_from(descriptor).unwrap_or(-1) });
+        let mut holders = vec![Holder { owner: 0, descriptor: -1 }; self.held.len()];
+        for (index, Found { pid, descriptor, .. }) in &self.held {
+            if let Some(socket) = sockets.get_mut(*index as usize)
+                && let Some(place) = holders.get_mut(socket.first_holder as usize)
+                && let Ok(owner) = pids.binary_search(pid)
+            {
+                place.owner = u32::try_from(owner).unwrap_or(u32::MAX);
+                place.descriptor = i32::try_from(*descriptor).unwrap_or(-1);
+                socket.first_holder += 1;
+            }
         }
+        for socket in sockets {
+            let end = socket.first_holder as usize;
+            socket.first_holder -= u32::from(socket.holder_count);
+            if socket.holder_count > 1
+                && let Some(of_socket) = holders.get_mut(socket.first_holder as usize..end)
+            {
+                of_socket.sort_unstable_by_key(|holder| (holder.owner, holder.descriptor));
+            }
+        }
+        let mut describer = Describer::new();
+        // A process that has ended since leaves its number.
+        let describe = |pid| describer.describe(pid).unwrap_or(Owner { pid, ..Owner::default() });
+        Holdings { holders, owners: pids.into_iter().map(describe).collect() }
     }
-    let mut describer = Describer::new();
-    // A process that has ended since leaves its number.
-    let describe = |pid| describer.describe(pid).unwrap_or(Owner { pid, ..Owner::default() });
-    Holdings { holders, owners: pids.into_iter().map(describe).collect() }
+}
+
+/// A hash of inode numbers. The kernel gives them one after the other, so nobody can choose them to collide.
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u32(u32::from(*byte)));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        // The golden ratio's bits; the table looks at the highest and the lowest ones.
+        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+    }
 }
 
 /// A socket with an inode and without a visible holder has one all the same.
