@@ -89,19 +89,19 @@ pub(crate) struct Cells {
     foreign: bool,
 }
 
-/// The decimal digits of every octet: digits, then their number.
-static OCTETS: [[u8; 4]; 256] = octets();
+/// The decimal digits of every octet and a dot, the first one lowest, and how many bytes that is.
+static OCTETS: [(u32, u32); 256] = octets();
 
-const fn octets() -> [[u8; 4]; 256] {
-    let mut table = [[0; 4]; 256];
+const fn octets() -> [(u32, u32); 256] {
+    let mut table = [(0, 0); 256];
     let mut octet = 0;
     while octet < 256 {
         let (hundreds, tens, ones) =
             (b'0' + (octet / 100) as u8, b'0' + (octet / 10 % 10) as u8, b'0' + (octet % 10) as u8);
         table[octet] = match octet {
-            0..10 => [ones, 0, 0, 1],
-            10..100 => [tens, ones, 0, 2],
-            _ => [hundreds, tens, ones, 3],
+            0..10 => (u32::from_le_bytes([ones, b'.', 0, 0]), 2),
+            10..100 => (u32::from_le_bytes([tens, ones, b'.', 0]), 3),
+            _ => (u32::from_le_bytes([hundreds, tens, ones, b'.']), 4),
         };
         octet += 1;
     }
@@ -132,34 +132,40 @@ impl Cells {
         self.text.extend_from_slice(harmless(text).as_bytes());
     }
 
+    /// Adds the first bytes of an array. To append all and cut is one store; to append as many as are wanted would
+    /// wait until the bytes, just written one by one, have left the processor's store buffer.
+    fn first_of<const N: usize>(&mut self, bytes: [u8; N], length: usize) {
+        let start = self.text.len();
+        self.text.extend_from_slice(&bytes);
+        self.text.truncate(start + length);
+    }
+
     /// Adds a number.
     pub(crate) fn number(&mut self, number: u64) {
-        let mut digits = [0_u8; 20];
-        let mut first = digits.len();
-        let mut rest = number;
-        while first > 0 {
-            first -= 1;
-            digits[first] = b'0' + (rest % 10) as u8;
+        if number >= 100_000_000 {
+            // Writing to a Vec cannot fail.
+            return drop(write!(self.text, "{number}"));
+        }
+        let (mut digits, mut length, mut rest) = (0_u64, 0, number);
+        loop {
+            digits = digits << 8 | (u64::from(b'0') + rest % 10);
+            length += 1;
             rest /= 10;
             if rest == 0 {
                 break;
             }
         }
-        self.text.extend_from_slice(&digits[first..]);
+        self.first_of(digits.to_le_bytes(), length);
     }
 
     fn ipv4(&mut self, address: Ipv4Addr) {
-        // Four octets of at most three digits and a dot, gathered first: one append instead of eight.
-        let mut digits = [0_u8; 16];
-        let mut length = 0;
+        let (mut digits, mut bits) = (0_u128, 0);
         for octet in address.octets() {
-            let [a, b, c, count] = OCTETS[usize::from(octet)];
-            digits[length..length + 3].copy_from_slice(&[a, b, c]);
-            length += usize::from(count);
-            digits[length] = b'.';
-            length += 1;
+            let (text, length) = OCTETS[usize::from(octet)];
+            digits |= u128::from(text) << bits;
+            bits += 8 * length;
         }
-        self.text.extend_from_slice(&digits[..length - 1]);
+        self.first_of(digits.to_le_bytes(), bits as usize / 8 - 1);
     }
 
     /// Adds an address.

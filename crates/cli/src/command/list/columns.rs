@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::thread;
 
 use clap::ValueEnum;
 use portolan_core::kernel::services::Services;
@@ -250,17 +251,30 @@ impl FromStr for SortKey {
     }
 }
 
+/// With as many rows in a half, to start a thread takes less than it saves.
+const WORTH_THREAD: usize = 8192;
+
 /// Sorts sockets by the keys, and by transport, family, local port, address and remote endpoint among equals.
 pub(super) fn sort(order: &mut Vec<u32>, keys: &[SortKey], snapshot: &Snapshot, services: &Services) {
     let socket = |index: &u32| snapshot.sockets[*index as usize];
     let mut keyed: Vec<(u128, u32)> =
         order.iter().map(|index| (position(&snapshot.sockets[*index as usize]), *index)).collect();
-    keyed.sort_unstable_by(|(a, first), (b, second)| {
+    let compare = |(a, first): &(u128, u32), (b, second): &(u128, u32)| {
         a.cmp(b).then_with(|| {
             let (a, b) = (socket(first), socket(second));
             whole_position(&a).cmp(&whole_position(&b)).then(first.cmp(second))
         })
-    });
+    };
+    // Two halves at once; the stable sort finds two sorted runs and merges them.
+    let middle = keyed.len() / 2;
+    if middle > WORTH_THREAD {
+        let (left, right) = keyed.split_at_mut(middle);
+        thread::scope(|scope| {
+            scope.spawn(|| left.sort_unstable_by(compare));
+            right.sort_unstable_by(compare);
+        });
+    }
+    keyed.sort_by(compare);
     order.clear();
     order.extend(keyed.iter().map(|(_, index)| *index));
     drop(keyed);
