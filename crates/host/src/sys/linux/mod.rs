@@ -29,3 +29,4 @@ pub(crate) mod sockets;
 pub(crate) mod stop;
 mod unit;
 pub(super) mod user;
+mod walk;

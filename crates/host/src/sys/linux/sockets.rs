@@ -16,8 +16,8 @@ use rustix::io::Errno;
 
 use super::netlink::{Listed, Refusal, SockDiag};
 use super::origins::{Key, Origins};
-use super::owners::{self, Walk};
-use super::{kernel, namespace};
+use super::walk::Walk;
+use super::{kernel, namespace, owners};
 use crate::sys::Sockets;
 use crate::{Error, OwnerSearch, SocketFilter};
 
