@@ -7,14 +7,25 @@
 
 mod banner;
 mod dns;
+mod ftp;
+mod http;
+mod http_proxy;
+mod imap;
+mod nntp;
+mod pop3;
 mod round_trip;
 mod security;
+mod smtp;
+mod ssh;
+mod telnet;
+mod tls;
 mod verdict;
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::answer::Answer;
 use crate::socket::Transport;
+use crate::wire::line::unlike;
 use crate::wire::{DecodeError, Problem};
 
 pub use round_trip::{RoundTrip, tries_for};
@@ -99,7 +110,21 @@ pub struct Protocol {
 }
 
 /// Every protocol. Where several are at home on one port, the first counts.
-pub static PROBES: &[&Protocol] = &[&dns::PROTOCOL, &banner::PROTOCOL];
+pub static PROBES: &[&Protocol] = &[
+    &dns::PROTOCOL,
+    &http::PROTOCOL,
+    &http::HTTPS,
+    &http_proxy::PROTOCOL,
+    &smtp::PROTOCOL,
+    &pop3::PROTOCOL,
+    &imap::PROTOCOL,
+    &nntp::PROTOCOL,
+    &ftp::PROTOCOL,
+    &ssh::PROTOCOL,
+    &telnet::PROTOCOL,
+    &tls::PROTOCOL,
+    &banner::PROTOCOL,
+];
 
 /// What a conversation is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -220,6 +245,14 @@ impl Step {
             Ok(step) => step,
             Err(DecodeError { problem: Problem::Truncated, .. }) => Self::More,
             Err(error) => Self::Failed(error.to_string()),
+        }
+    }
+
+    /// As [`Step::of_stream`], for a line on which another protocol may well be spoken: what came instead is shown.
+    pub fn of_line(decoded: Result<Self, DecodeError>, protocol: &str, data: &[u8]) -> Self {
+        match decoded {
+            Err(DecodeError { problem: Problem::Value(_), .. }) => Self::Failed(unlike(protocol, data)),
+            decoded => Self::of_stream(decoded),
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod name;
 pub mod netlink;
 mod reader;
 pub mod text;
+pub mod tls;
 pub mod x509;
 
 pub use reader::{DecodeError, Problem, Reader};
