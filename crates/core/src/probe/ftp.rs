@@ -25,8 +25,8 @@ pub(super) static PROTOCOL: Protocol = Protocol {
 };
 
 const DOC: &str = "\
-Waits for the greeting, asks what the server can do (FEAT), encrypts where it offers that (AUTH TLS), and tries to log
-in as anonymous, as PortQry does. No file is listed, read or written.
+Waits for the greeting, asks what the server can do (FEAT), encrypts where it offers that (AUTH TLS), and tries to
+log in as anonymous, as PortQry does. No file is listed, read or written.
 
 Fields: code and greeting; features; starttls, with starttls_problem where it was offered and did not come about;
 login, whether the user was let in, and login_reply, what was said to that; system, where it was; tls.

@@ -20,8 +20,8 @@ pub(super) static PROTOCOL: Protocol = Protocol {
 };
 
 const DOC: &str = "\
-Waits for the greeting, asks what the server can do (CAPABILITIES), encrypts where it offers that (STARTTLS), and asks
-again. Older servers do not know the question; their greeting is the answer then.
+Waits for the greeting, asks what the server can do (CAPABILITIES), encrypts where it offers that (STARTTLS), and
+asks again. Older servers do not know the question; their greeting is the answer then.
 
 Fields: code and greeting; posting, whether the greeting says that posts are taken; capabilities, and
 capabilities_over_tls; starttls, with starttls_problem where it was offered and did not come about; tls.

@@ -20,9 +20,9 @@ pub(super) static PROTOCOL: Protocol = Protocol {
 };
 
 const DOC: &str = "\
-Exchanges versions, and reads the list of algorithms with which a server begins. No key is agreed on and nobody logs
-in. A server that is full (MaxStartups) or does not like where the question comes from closes the line: what it said
-before that is shown.
+Exchanges versions, and reads the list of algorithms with which a server begins. No key is agreed on and nobody
+logs in. A server that is full (MaxStartups) or does not like where the question comes from closes the line: what it
+said before that is shown.
 
 Fields: protoversion and softwareversion, with comments; kex_algorithms, server_host_key_algorithms,
 encryption_algorithms, mac_algorithms and compression_algorithms (to the client; where the other way differs, also
