@@ -5,7 +5,7 @@ use std::mem;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use portolan_core::probe::{RoundTrip, tries_for};
+use portolan_core::probe::{Icmp, RoundTrip, tries_for};
 
 /// Addresses in one half of the memory; the half that was not asked about for longest is forgotten.
 const HALF: usize = 16_384;
@@ -25,6 +25,10 @@ pub(super) struct Destination {
     at_once: Option<bool>,
     answered: u32,
     lost: u32,
+    /// The host itself has answered.
+    pub(super) is_there: bool,
+    /// What says that no way leads to it.
+    pub(super) no_way: Option<Icmp>,
 }
 
 impl Destination {
@@ -66,6 +70,11 @@ pub(super) struct Destinations {
 }
 
 impl Destinations {
+    /// That address, where it is known.
+    pub(super) fn known(&self, address: IpAddr) -> Option<&Destination> {
+        self.young.get(&address).or_else(|| self.old.get(&address))
+    }
+
     /// That address, new where it was not known or is forgotten.
     pub(super) fn at(&mut self, address: IpAddr) -> &mut Destination {
         if self.young.len() >= HALF && !self.young.contains_key(&address) {

@@ -1,19 +1,22 @@
 //! One engine of a sweep: begins connections, hears of their ends, asks silent ports again, and settles verdicts.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
-use std::net::SocketAddr;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use portolan_core::probe::{PortState, Reason, Refusal, Verdict, tcp_refused};
+
+use portolan_core::diagnose::Reuse;
+use portolan_core::socket::Transport;
 
 use super::destinations::Destinations;
 use super::limited::{Limits, Silence};
 use super::pace::Pace;
 use super::{Found, Shared};
 use crate::Error;
-use crate::sys::{Begun, Connecting, Connector, Outcome};
+use crate::sys::{self, Begun, Connecting, Connector, Outcome};
 
 /// Verdicts that are handed over in one go.
 const HANDFUL: usize = 256;
@@ -23,8 +26,17 @@ const ROUND: usize = 512;
 const STREAK: u32 = 1024;
 /// The longest wait before cancelling is looked at again.
 const LOOK_UP: Duration = Duration::from_millis(50);
+/// Senders of errors of which it is remembered whether they are this machine.
+const MOST_SENDERS: usize = 1024;
 /// A connection may meet itself that often before its port is known to be nobody's.
 const MEETINGS: u8 = 3;
+/// A port of a host that has not answered yet is looked at after these times, in case a neighbour has told the round
+/// trip meanwhile; the last is the end. Until then the system repeats the question itself (after 1, 2, 3 s; before Linux
+/// 6.5 after 1 and 3), so that the answer may take that long, and a neighbour that is not there is found out (3 s).
+const LOOKS: [Duration; 3] =
+    [Duration::from_millis(150), Duration::from_secs(1), Duration::from_millis(4200)];
+/// Before the system asks again by itself.
+const ONCE: Duration = Duration::from_millis(950);
 /// How long the system may have no room for a try before that is the port's verdict.
 const NO_ROOM_FOR: Duration = Duration::from_secs(10);
 
@@ -37,12 +49,14 @@ pub(super) struct Pair {
     met_itself: u8,
     /// How often it was asked alone, for the sake of an ICMP limit.
     pub(super) asked_alone: u8,
+    /// The system must not repeat the question: a repeat would use up the answer's leave.
+    pub(super) once: bool,
     no_room_since: Option<Instant>,
 }
 
 impl Pair {
     pub(super) const fn new(index: u64, target: SocketAddr) -> Self {
-        Self { index, target, tries: 0, met_itself: 0, asked_alone: 0, no_room_since: None }
+        Self { index, target, tries: 0, met_itself: 0, asked_alone: 0, once: false, no_room_since: None }
     }
 }
 
@@ -52,6 +66,8 @@ struct Slot {
     pair: Pair,
     connecting: Connecting,
     since: Instant,
+    /// No answer of its host had been measured when it began.
+    blind: bool,
 }
 
 /// One engine.
@@ -61,6 +77,8 @@ pub(super) struct Engine<'a, 's> {
     pace: Pace,
     destinations: Destinations,
     limits: Limits,
+    /// Senders of errors that are or are not this machine.
+    own: HashMap<IpAddr, bool>,
     /// Connections under way; a key is the place here, and above it a number that no other try has.
     slots: Vec<Option<Slot>>,
     free: Vec<u32>,
@@ -85,6 +103,7 @@ impl<'a, 's> Engine<'a, 's> {
             pace: Pace::new(shared.manner.rate, Instant::now()),
             destinations: Destinations::default(),
             limits: Limits::default(),
+            own: HashMap::new(),
             slots: Vec::new(),
             free: Vec::new(),
             next_try: 0,
@@ -200,9 +219,14 @@ impl<'a, 's> Engine<'a, 's> {
                 self.streak = 0;
                 let destination = self.destinations.at(address);
                 destination.was_at_once(false);
-                let wait = destination.trips.wait(pair.tries - 1) * self.shared.manner.patience.max(1);
-                self.waits.push(Reverse((now + wait, key)));
-                self.slots[place as usize] = Some(Slot { key, pair, connecting, since: now });
+                let blind = !pair.once && destination.trips.smoothed().is_none();
+                let wait = match destination.trips.wait(pair.tries - 1) {
+                    _ if blind => LOOKS[0],
+                    wait if pair.once => wait.min(ONCE),
+                    wait => wait,
+                };
+                self.waits.push(Reverse((now + wait * self.patience(), key)));
+                self.slots[place as usize] = Some(Slot { key, pair, connecting, since: now, blind });
                 self.shared.under_way.fetch_add(1, Ordering::Relaxed);
                 self.forget_waits();
             }
@@ -241,11 +265,11 @@ impl<'a, 's> Engine<'a, 's> {
         for at in 0..self.ready.len() {
             let key = self.ready[at];
             let Some(slot) = self.slots.get(key as u32 as usize).and_then(Option::as_ref) else { continue };
+            let round_trip = now - slot.since;
             if slot.key == key
                 && let Some(outcome) = self.connector.outcome(&slot.connecting, slot.pair.target)
-                && let Some(slot) = self.leave(key)
+                && let Some(slot) = self.leave(key, round_trip)
             {
-                let round_trip = now - slot.since;
                 self.settle(slot.pair, outcome, round_trip, now);
             }
         }
@@ -265,31 +289,68 @@ impl<'a, 's> Engine<'a, 's> {
             }
             // The answer may have come since the last look.
             let outcome = self.connector.outcome(&slot.connecting, slot.pair.target);
-            let Some(slot) = self.leave(key) else { continue };
+            let elapsed = now - slot.since;
+            if outcome.is_none()
+                && let Some(longer) = self.longer(slot, elapsed)
+            {
+                self.waits.push(Reverse((now + longer, key)));
+                continue;
+            }
+            let Some(slot) = self.leave(key, elapsed) else { continue };
             match outcome {
-                Some(outcome) => self.settle(slot.pair, outcome, now - slot.since, now),
-                None => self.silent(slot.pair),
+                Some(outcome) => self.settle(slot.pair, outcome, elapsed, now),
+                None => self.silent(slot.pair, now),
             }
         }
     }
 
-    /// Takes a connection out; dropping it hangs up.
-    fn leave(&mut self, key: u64) -> Option<Slot> {
+    /// How much longer a blind try is to wait, where it is.
+    fn longer(&self, slot: &Slot, elapsed: Duration) -> Option<Duration> {
+        let trips = self.destinations.known(slot.pair.target.ip())?.trips;
+        let until = match trips.smoothed() {
+            _ if !slot.blind => return None,
+            Some(_) => trips.wait(slot.pair.tries - 1) * self.patience(),
+            None => {
+                let looks = if sys::REPEATS { &LOOKS[..] } else { &LOOKS[..2] };
+                looks.iter().map(|look| *look * self.patience()).find(|look| *look > elapsed)?
+            }
+        };
+        until.checked_sub(elapsed).filter(|left| !left.is_zero())
+    }
+
+    fn patience(&self) -> u32 {
+        self.shared.manner.patience.max(1)
+    }
+
+    /// Takes a connection out, which is so old, with the system's own repeats counted; dropping it hangs up.
+    fn leave(&mut self, key: u64, elapsed: Duration) -> Option<Slot> {
         let place = key as u32;
-        let slot = self.slots.get_mut(place as usize)?.take()?;
+        let mut slot = self.slots.get_mut(place as usize)?.take()?;
+        if elapsed >= LOOKS[1] {
+            let repeats = slot.connecting.repeats();
+            self.pace.repeated(repeats);
+            self.tries += u64::from(repeats);
+            slot.pair.tries = slot.pair.tries.saturating_add(repeats);
+        }
         self.free.push(place);
         self.shared.under_way.fetch_sub(1, Ordering::Relaxed);
         Some(slot)
     }
 
     /// A try that got no answer in its time: another one, or the verdict.
-    fn silent(&mut self, pair: Pair) {
+    fn silent(&mut self, pair: Pair, now: Instant) {
         let least = self.shared.manner.least_tries.max(1);
         if pair.asked_alone == 0 && pair.tries < self.destinations.at(pair.target.ip()).tries(least) {
             self.again.push_back(pair);
             return;
         }
-        match self.limits.silent(pair) {
+        let destination = *self.destinations.at(pair.target.ip());
+        if let (Some(icmp), false) = (destination.no_way, destination.is_there) {
+            // What was said of the host holds for each of its ports: this one's error was held back.
+            self.found(pair, PortState::Unreachable, Reason::LimitedIcmp(icmp), None);
+            return;
+        }
+        match self.limits.silent(pair, now) {
             Silence::Plain => self.found(pair, PortState::Filtered, Reason::Timeout, None),
             Silence::Later => {}
             Silence::Doubtful(icmp) => {
@@ -315,22 +376,41 @@ impl<'a, 's> Engine<'a, 's> {
                 (PortState::Closed, Reason::MetItself)
             }
             Outcome::Refused { refusal: Refusal::TimedOut, icmp: None, .. } => {
-                self.silent(pair);
+                self.silent(pair, now);
                 return;
             }
             Outcome::Refused { refusal, code, icmp } => {
+                let (state, reason) = tcp_refused(refusal, code, icmp);
                 if let Some(icmp) = icmp {
-                    self.limits.seen(address, icmp, now);
+                    let own = icmp.from.is_some_and(|from| self.is_own(from));
+                    self.limits.seen(address, icmp, own, now);
+                    if state == PortState::Unreachable {
+                        self.destinations.at(address).no_way = Some(icmp);
+                    }
                 }
-                tcp_refused(refusal, code, icmp)
+                (state, reason)
             }
         };
         let answered = !matches!(reason, Reason::System { .. });
         if answered {
-            self.destinations.at(address).answered(pair.tries, round_trip);
+            let destination = self.destinations.at(address);
+            destination.answered(pair.tries, round_trip);
+            destination.is_there |= matches!(reason, Reason::SynAck | Reason::Reset);
             self.pace.answered(pair.tries, now);
         }
         self.found(pair, state, reason, answered.then_some(round_trip));
+    }
+
+    /// Whether that is an address of this machine: one that can be bound.
+    fn is_own(&mut self, address: IpAddr) -> bool {
+        if self.own.len() > MOST_SENDERS {
+            self.own.clear();
+        }
+        let bindable = || {
+            let at = SocketAddr::new(address, 0);
+            sys::try_bind(Transport::Tcp, at, None, Reuse::Plain).is_ok()
+        };
+        *self.own.entry(address).or_insert_with(bindable)
     }
 
     fn found(&mut self, pair: Pair, state: PortState, reason: Reason, round_trip: Option<Duration>) {

@@ -101,6 +101,11 @@ impl Pace {
         }
     }
 
+    /// The system itself has asked again, that often.
+    pub(super) fn repeated(&mut self, times: u16) {
+        self.credit -= f64::from(times);
+    }
+
     /// The system had no room for the try that was just counted.
     pub(super) fn no_room(&mut self, now: Instant) {
         self.paused_until = Some(now + self.pause);

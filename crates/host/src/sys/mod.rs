@@ -35,7 +35,7 @@ pub(crate) use system::change::{
     file_before, observe, perform, permitted, private_file, private_folder, restore_file, sync_folder,
 };
 pub use system::close::connections;
-pub(crate) use system::connecting::{Connecting, Connector, connections_at_once};
+pub(crate) use system::connecting::{Connecting, Connector, REPEATS, connections_at_once};
 pub use system::handover::EndSignals;
 pub(crate) use system::handover::{allow_descriptors, become_program, listen};
 pub use system::host::processor_time;

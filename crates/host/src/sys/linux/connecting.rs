@@ -8,7 +8,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::Duration;
 
 use portolan_core::probe::Refusal;
@@ -24,12 +24,36 @@ use crate::sys::{Begun, Outcome};
 /// Events that one look takes; more are there at the next.
 const EVENTS: usize = 512;
 
+/// Whether the system repeats a question by itself.
+pub(crate) const REPEATS: bool = true;
+
 /// Descriptors that stay free for the rest of the program.
 const SPARE: usize = 16;
 
 /// A connection under way. Dropping it gives it up.
 #[derive(Debug)]
 pub(crate) struct Connecting(OwnedFd);
+
+impl Connecting {
+    /// How often the system has repeated the question.
+    pub(crate) fn repeats(&self) -> u16 {
+        let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+        let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+        // SAFETY: the descriptor is open; `info` has room for `length` bytes, and both live through the call.
+        let result = unsafe {
+            libc::getsockopt(
+                self.0.as_raw_fd(),
+                libc::SOL_TCP,
+                libc::TCP_INFO,
+                info.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        // SAFETY: it was zeroed, which is a value of this plain data, and the kernel has written a part of it.
+        let info = unsafe { info.assume_init() };
+        if result == 0 { info.tcpi_total_retrans.try_into().unwrap_or(u16::MAX) } else { 0 }
+    }
+}
 
 /// Begins connections and watches them.
 pub(crate) struct Connector {
@@ -132,7 +156,6 @@ pub(crate) fn connections_at_once(wanted: usize) -> usize {
 
 /// A bind for the address alone: the port is chosen when the destination is known, and may serve several.
 fn without_port(socket: &OwnedFd) -> Result<(), Errno> {
-    use std::os::fd::AsRawFd as _;
     let on: libc::c_int = 1;
     let length = size_of::<libc::c_int>() as libc::socklen_t;
     let (level, option) = (libc::SOL_IP, libc::IP_BIND_ADDRESS_NO_PORT);

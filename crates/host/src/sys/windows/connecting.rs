@@ -37,9 +37,20 @@ const OWN_WAIT: u16 = 30_000;
 /// TCP_INITIAL_RTO_NO_SYN_RETRANSMISSIONS, which mstcpip.h has as a byte.
 const NO_REPEATS: u8 = 254;
 
+/// Whether the system repeats a question by itself.
+pub(crate) const REPEATS: bool = false;
+
 /// A connection under way. Dropping it gives it up.
 #[derive(Debug)]
 pub(crate) struct Connecting(Arc<OwnedSocket>);
+
+impl Connecting {
+    /// How often the system has repeated the question.
+    #[expect(clippy::unused_self, reason = "another system asks the socket")]
+    pub(crate) fn repeats(&self) -> u16 {
+        0
+    }
+}
 
 /// Begins connections and watches them.
 pub(crate) struct Connector {
@@ -184,7 +195,7 @@ fn last_error() -> c_int {
     unsafe { WSAGetLastError() }
 }
 
-/// One SYN for each connection: repeats are the sweep's own.
+/// One SYN for each connection: a port that said no is asked again otherwise, which takes a second.
 fn ask_once(socket: &OwnedSocket) {
     let parameters = TCP_INITIAL_RTO_PARAMETERS { Rtt: OWN_WAIT, MaxSynRetransmissions: NO_REPEATS };
     let mut returned = 0;
