@@ -39,9 +39,9 @@ pub(crate) const WINDOWS: &[Needed] = &[
     ("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
 ];
 
-/// What a release is packed with.
+/// What a release is built and packed with.
 pub(crate) const RELEASE: &[Needed] =
-    &[("zip", "zip"), ("unzip", "unzip"), ("dpkg-deb", "dpkg"), ("git", "git"), ("gzip", "gzip")];
+    &[("musl-gcc", "musl-tools"), ("zip", "zip"), ("unzip", "unzip"), ("git", "git")];
 
 /// Installs packages without starting the services that they bring: invoke-rc.d(8) and deb-systemd-invoke(1p) ask
 /// policy-rc.d, which is there for the time of the installation. A policy that is there already stays.

@@ -94,7 +94,9 @@ impl Release {
         let flags = [&[here.as_str(), cargos.as_str()], more].concat().join("\u{1f}");
         let mut build =
             cargo(&["build", "--release", "--locked", "--package", "portolan", "--target", target]);
-        checked(build.env("CARGO_ENCODED_RUSTFLAGS", flags).current_dir(&self.source))?;
+        // Some crates hold C; the compiler's wrapper for musl has another name than theirs are looked for by.
+        build.env("CC_x86_64_unknown_linux_musl", "musl-gcc").env("CARGO_ENCODED_RUSTFLAGS", flags);
+        checked(build.current_dir(&self.source))?;
         Ok(target_folder().join(target).join("release/portolan"))
     }
 
