@@ -4,7 +4,7 @@
 //! Debian packages for the same version of Rust (`rust-src`, trixie-backports and newer), with cargo's `-Zbuild-std`.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -75,11 +75,18 @@ fn compile(seed: &Path) -> anyhow::Result<PathBuf> {
     let manifest = "[package]\nname = \"seed\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n\
         [profile.release]\ndebug = \"line-tables-only\"\n";
     fs::write(seed.join("Cargo.toml"), manifest)?;
+    // Programs that abort link this one crate, and rustc wants it compiled so; cargo knows no such setting.
+    let wrapper = seed.join("rustc");
+    let script = "#!/bin/sh\ncase \" $* \" in\n*' --crate-name panic_abort '*) exec \"$@\" -Cpanic=abort ;;\n\
+        *) exec \"$@\" ;;\nesac\n";
+    fs::write(&wrapper, script)?;
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))?;
     let mut build = cargo(&["build", "--quiet", "--release", "--target", TARGET]);
     build
         .args(["-Zbuild-std=std,panic_abort,panic_unwind,test,proc_macro"])
         .arg("-Zbuild-std-features=panic-unwind,backtrace")
         .env("RUSTC_BOOTSTRAP", "1")
+        .env("RUSTC_WRAPPER", wrapper)
         .env("CARGO_TARGET_DIR", seed.join("target"))
         .env_remove("RUSTFLAGS")
         .current_dir(seed);
