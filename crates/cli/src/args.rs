@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use portolan_host::Namespace;
 
 use crate::command::{
-    Command, chart, close, completions, explain, free, hold, list, man, pick, range, reserve, schema,
+    Command, chart, close, completions, explain, free, hold, list, man, pick, probe, range, reserve, schema,
     snapshot, undo, wait, who, why,
 };
 use crate::output::{FORMATS, Format};
@@ -109,6 +109,7 @@ pub(crate) enum Verb {
     Pick(pick::Pick),
     Wait(wait::Wait),
     Hold(hold::Hold),
+    Probe(Box<probe::Probe>),
     Explain(explain::Explain),
     Snapshot(snapshot::Take),
     Schema(schema::Print),
@@ -132,6 +133,7 @@ impl Verb {
             Self::Pick(command) => command,
             Self::Wait(command) => command,
             Self::Hold(command) => command,
+            Self::Probe(command) => command.as_ref(),
             Self::Explain(command) => command,
             Self::Snapshot(command) => command,
             Self::Schema(command) => command,

@@ -13,6 +13,7 @@ mod filter;
 mod fixture;
 mod output;
 mod picture;
+mod progress;
 mod reach;
 mod report;
 mod rows;

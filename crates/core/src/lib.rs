@@ -16,6 +16,7 @@ pub mod kernel;
 mod listing;
 pub mod owner;
 pub mod pick;
+pub mod popular;
 pub mod port;
 pub mod probe;
 pub mod range;

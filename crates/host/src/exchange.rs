@@ -84,6 +84,8 @@ pub struct Talk {
     pub via: Via,
     /// How often a datagram is sent at least before silence counts; more where packets are seen to get lost.
     pub tries: u16,
+    /// How far apart the tries of a datagram are at least, and how long the last one is waited for.
+    pub pace: Option<Duration>,
     /// What is said.
     pub session: Box<dyn Session>,
 }
@@ -171,12 +173,13 @@ struct Destination {
 
 impl Shared<'_> {
     /// How long the try of that number (from 1) waits, and whether it is the last.
-    fn datagram_wait(&self, to: IpAddr, try_number: u16, least: u16) -> (Duration, bool) {
-        let known = self.destinations.get(&to).copied().unwrap_or_default();
-        let last = try_number >= tries_for(least, known.answered, known.lost);
+    fn datagram_wait(&self, talk: &Talk, try_number: u16) -> (Duration, bool) {
+        let known = self.destinations.get(&talk.to.ip()).copied().unwrap_or_default();
+        let last = try_number >= tries_for(talk.tries, known.answered, known.lost);
         let wait = known.trips.wait(try_number.saturating_sub(1));
         let wait = if last { wait.max(LAST_WAIT) } else { wait };
-        (wait.min(self.manner.wait.unwrap_or(Duration::MAX)) * self.manner.patience.max(1), last)
+        let wait = wait.min(self.manner.wait.unwrap_or(Duration::MAX)) * self.manner.patience.max(1);
+        (wait.max(talk.pace.unwrap_or_default()), last)
     }
 
     /// A sign of a host came on that try, after that time.

@@ -11,6 +11,7 @@ pub mod exchange;
 pub mod hold;
 pub mod journal;
 mod look;
+pub mod probe;
 pub mod sweep;
 pub mod sys;
 

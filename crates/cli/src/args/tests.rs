@@ -43,6 +43,7 @@ fn the_help_of_every_verb_is_known() {
       wait         Wait until a port is listened on, closed, or free
       hold         Keep ports by binding them, without listening: until Ctrl+C, for a time, or for a
                    command
+      probe        Ask whether ports of other hosts are open, and what speaks there
       explain      Explain a finding: what it means, how it comes about, what to do
       snapshot     Keep everything there is to see in a file, or what others sent, for --from
       schema       Print the JSON Schema of what a command gives with --json
@@ -541,6 +542,67 @@ fn the_help_of_every_verb_is_known() {
 
     Exit code 1, and nothing is held, when one of the ports cannot be had. With a command: its own exit
     code.
+
+    ======== probe
+
+    Ask whether ports of other hosts are open, and what speaks there
+
+    Usage: portolan probe [OPTIONS] <HOST>...
+
+    Arguments:
+      <HOST>...  A name, an address or a block; HOST:PORT and [ADDRESS]:PORT too
+
+    Options:
+      -p, --ports <LIST>        Ports, asked in this order: 22,80-90,http,53/udp,ldap/both, or all
+          --top <N>             The N ports that are met most often
+          --tcp                 TCP: so it is where a port names no transport and --udp is not given
+          --udp                 UDP, where a port names no transport
+      -4                        IPv4 addresses of names alone
+      -6                        IPv6 addresses of names alone
+          --every-address       Every address of a name, and not only the first
+          --as <PROTOCOL>       Speak this protocol, whatever the port
+          --identify            Try the likely protocols on open ports of which none is known, or that
+                                speak another one
+          --bare                Verdicts alone: do not talk to open TCP ports, and send empty datagrams
+                                to UDP ports
+          --set <NAME=VALUE>    Something that a protocol may be told: community=secret,
+                                name=www.example.com
+          --tries <N>           How often a silent UDP port is asked, at least [default: 3]
+          --timeout <SECONDS>   The longest wait for one answer of a server, in seconds
+          --slow                Wait twice as long
+          --rate <N>            At most that many questions a second
+          --source <ADDRESS>    Ask from this address of this machine
+          --source-port <PORT>  Ask from this port
+          --all                 Show every port, also where many are closed or filtered
+      -h, --help                Print help
+
+    Options of every command:
+          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
+                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
+                              stderr)
+          --json              Short for --format json
+          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
+                              stdin)
+          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
+                              process
+          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
+                              auto] [possible values: auto, always, never]
+
+    Examples:
+      portolan probe db.example -p 5432
+      portolan probe dc1 dc2 -p 53/both,88,135,389,445,3268
+      portolan probe 10.0.0.0/24 -p 22,80,443
+      portolan probe mail.example:25 mail.example:587
+      portolan probe 10.0.0.7 --udp --top 50
+      portolan probe ns1 --as dns -p 5353/udp --set name=www.example.com
+
+    open: something answers. closed: the host says that nobody listens. filtered: something on the way
+    keeps the question or
+    the answer back. open|filtered: UDP that stays silent. unreachable: no way leads there. undecided:
+    nothing can be told.
+    A port's protocol is chosen by the services file, then by Portolan's own table; portolan explain
+    PROTOCOL tells of it.
+    Exit codes: 0 every asked port is open; 1 some are not; 2 could not tell, or typed wrong.
 
     ======== explain
 

@@ -11,6 +11,7 @@ pub(crate) mod hold;
 pub(crate) mod list;
 pub(crate) mod man;
 pub(crate) mod pick;
+pub(crate) mod probe;
 pub(crate) mod range;
 pub(crate) mod reserve;
 pub(crate) mod schema;
@@ -71,6 +72,7 @@ pub(crate) static SCHEMAS: &[(&str, MakeSchema)] = &[
     ("pick", pick::schema),
     ("wait", wait::schema),
     ("hold", hold::schema),
+    ("probe", probe::schema),
     ("explain", explain::schema),
     ("snapshot", snapshot::schema),
 ];

@@ -321,7 +321,7 @@ impl Conversation {
 
     /// Sends the question, once more or for the first time.
     fn ask(&mut self, shared: &mut Shared<'_>, now: Instant) {
-        let (wait, last) = shared.datagram_wait(self.to.ip(), self.tries, self.talk.tries);
+        let (wait, last) = shared.datagram_wait(&self.talk, self.tries);
         (self.wakes_at, self.last_try, self.sent_at) = (now + wait, last, now);
         if let (Some(line), Some(question)) = (&mut self.line, &self.question)
             && let Err(refused) = line.send(question)

@@ -1,0 +1,384 @@
+//! `portolan probe HOST… --ports LIST`: is the other end listening, and what is it.
+//!
+//! What is typed becomes a plan for host's engine, and what that finds a report. Hosts and ports are read in `target.rs`
+//! and `ports.rs`, the report is made in `told.rs`.
+
+pub(crate) mod ports;
+pub(crate) mod target;
+mod told;
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use portolan_core::kernel::services::Services;
+use portolan_core::popular::popular;
+use portolan_core::probe::{PROBES, PortState, Protocol, Via, at_home, protocol};
+use portolan_core::socket::{Family, Transport};
+use portolan_host::probe::{Asked, Plan, Probed, Target, probe};
+use portolan_host::sys::EndSignals;
+use portolan_host::{Namespace, connect};
+use schemars::Schema;
+
+use crate::command::{Command, Output};
+use crate::exit::Misuse;
+use crate::progress::Progress;
+use crate::source::Session;
+use crate::text::nearest;
+use crate::typed::seconds;
+use ports::Wanted;
+use target::{Hosts, Typed};
+use told::{Found, Told};
+
+/// How long a name server is waited for.
+const RESOLVING: Duration = Duration::from_secs(15);
+/// How often the progress is drawn, and how soon Ctrl+C is seen.
+const LOOK_UP: Duration = Duration::from_millis(25);
+
+/// Ask whether ports of other hosts are open, and what speaks there
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  portolan probe db.example -p 5432
+  portolan probe dc1 dc2 -p 53/both,88,135,389,445,3268
+  portolan probe 10.0.0.0/24 -p 22,80,443
+  portolan probe mail.example:25 mail.example:587
+  portolan probe 10.0.0.7 --udp --top 50
+  portolan probe ns1 --as dns -p 5353/udp --set name=www.example.com
+
+open: something answers. closed: the host says that nobody listens. filtered: something on the way keeps the question or
+the answer back. open|filtered: UDP that stays silent. unreachable: no way leads there. undecided: nothing can be told.
+A port's protocol is chosen by the services file, then by Portolan's own table; portolan explain PROTOCOL tells of it.
+Exit codes: 0 every asked port is open; 1 some are not; 2 could not tell, or typed wrong.")]
+pub(crate) struct Probe {
+    #[arg(
+        value_name = "HOST",
+        required = true,
+        help = "A name, an address or a block; HOST:PORT and [ADDRESS]:PORT too"
+    )]
+    hosts: Vec<String>,
+    /// Ports, asked in this order: 22,80-90,http,53/udp,ldap/both, or all
+    #[arg(short, long, value_name = "LIST")]
+    ports: Option<String>,
+    /// The N ports that are met most often
+    #[arg(long, value_name = "N", conflicts_with = "ports")]
+    top: Option<usize>,
+    /// TCP: so it is where a port names no transport and --udp is not given
+    #[arg(long)]
+    tcp: bool,
+    /// UDP, where a port names no transport
+    #[arg(long)]
+    udp: bool,
+    /// IPv4 addresses of names alone
+    #[arg(short = '4', conflicts_with = "ipv6")]
+    ipv4: bool,
+    /// IPv6 addresses of names alone
+    #[arg(short = '6')]
+    ipv6: bool,
+    /// Every address of a name, and not only the first
+    #[arg(long)]
+    every_address: bool,
+    /// Speak this protocol, whatever the port
+    #[arg(long = "as", value_name = "PROTOCOL", value_parser = known_protocol)]
+    protocol: Option<String>,
+    /// Try the likely protocols on open ports of which none is known, or that speak another one
+    #[arg(long)]
+    identify: bool,
+    /// Verdicts alone: do not talk to open TCP ports, and send empty datagrams to UDP ports
+    #[arg(long, conflicts_with_all = ["protocol", "identify"])]
+    bare: bool,
+    /// Something that a protocol may be told: community=secret, name=www.example.com
+    #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
+    set: Vec<(String, String)>,
+    /// How often a silent UDP port is asked, at least
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=30))]
+    tries: u16,
+    /// The longest wait for one answer of a server, in seconds
+    #[arg(long, value_name = "SECONDS", value_parser = wait)]
+    timeout: Option<Duration>,
+    /// Wait twice as long
+    #[arg(long)]
+    slow: bool,
+    /// At most that many questions a second
+    #[arg(long, value_name = "N")]
+    rate: Option<NonZeroU32>,
+    /// Ask from this address of this machine
+    #[arg(long, value_name = "ADDRESS")]
+    source: Option<IpAddr>,
+    /// Ask from this port
+    #[arg(long, value_name = "PORT")]
+    source_port: Option<portolan_core::port::Port>,
+    /// Show every port, also where many are closed or filtered
+    #[arg(long)]
+    all: bool,
+}
+
+/// The id of a protocol.
+fn known_protocol(text: &str) -> Result<String, String> {
+    protocol(text).map(|protocol| protocol.id.to_owned()).ok_or_else(|| {
+        let near = nearest(text, PROBES.iter().map(|protocol| protocol.id));
+        match near {
+            Some(near) => format!("'{text}' is no protocol that Portolan speaks; did you mean {near}?"),
+            None => format!("'{text}' is no protocol that Portolan speaks; see: portolan explain"),
+        }
+    })
+}
+
+/// Something that a protocol may be told, as NAME=VALUE.
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("'{text}' is no NAME=VALUE"))?;
+    let names: BTreeSet<&str> =
+        PROBES.iter().flat_map(|protocol| protocol.settings).map(|setting| setting.name).collect();
+    if names.contains(name) {
+        return Ok((name.to_owned(), value.to_owned()));
+    }
+    let names: Vec<&str> = names.into_iter().collect();
+    Err(format!("no protocol has a setting '{name}'; use one of {}", names.join(", ")))
+}
+
+/// A wait that is one.
+fn wait(text: &str) -> Result<Duration, String> {
+    let wait = seconds(text)?;
+    match wait.as_millis() {
+        1..=3_600_000 => Ok(wait),
+        _ => Err(format!("'{text}' is no wait; type seconds from 0.001 to 3600")),
+    }
+}
+
+/// JSON Schema of the report.
+pub(super) fn schema() -> Schema {
+    told::schema()
+}
+
+/// Hosts that share a list of ports.
+struct Group {
+    targets: Vec<Target>,
+    ports: Vec<Wanted>,
+}
+
+impl Command for Probe {
+    fn run(&self, session: &Session) -> Result<Output> {
+        session.needs_machine("probe")?;
+        let services = session.services();
+        let mut told = Told::new(services.clone(), self.all);
+        let groups = self.groups(session.namespace(), &services, &mut told)?;
+        let started = Instant::now();
+        let plans: Vec<Plan> =
+            groups.into_iter().map(|group| self.plan(group, &services)).collect::<Result<_>>()?;
+        for plan in plans {
+            let (found, cancelled) = carried_out(session.namespace(), &plan)?;
+            told.add(&plan, found, cancelled);
+            if cancelled {
+                break;
+            }
+        }
+        Ok(Output::Report(told.report(started.elapsed())))
+    }
+}
+
+/// Probes with a bar and with Ctrl+C; what was found, and whether it was broken off.
+fn carried_out(namespace: &Namespace, plan: &Plan) -> Result<(Found, bool)> {
+    let progress = Progress::new(plan.pairs());
+    let (cancel, over) = (AtomicBool::new(false), AtomicBool::new(false));
+    let signals = EndSignals::block().context("cannot wait for signals")?;
+    let found = Mutex::new(Found::default());
+    let result = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                progress.draw();
+                if signals.wait(Some(LOOK_UP)).unwrap_or(false) {
+                    cancel.store(true, Ordering::Relaxed);
+                }
+            }
+        });
+        let mut heard = |probed: Probed| {
+            progress.step(probed.verdict.state == PortState::Open);
+            found.lock().unwrap_or_else(PoisonError::into_inner).add(probed);
+        };
+        let result = probe(namespace, plan, &cancel, &mut heard);
+        over.store(true, Ordering::Relaxed);
+        result
+    });
+    progress.clear();
+    let cancelled = result?;
+    Ok((found.into_inner().unwrap_or_else(PoisonError::into_inner), cancelled))
+}
+
+impl Probe {
+    fn transports(&self) -> &'static [Transport] {
+        match (self.tcp, self.udp) {
+            (true, true) => &Transport::ALL,
+            (false, true) => &[Transport::Udp],
+            _ => &[Transport::Tcp],
+        }
+    }
+
+    /// The ports that hosts without ports of their own are asked for.
+    fn ports(&self, services: &Services) -> Result<Vec<Wanted>, Misuse> {
+        if let Some(list) = &self.ports {
+            return ports::parse(list, self.transports(), services).map_err(Misuse);
+        }
+        if let Some(top) = self.top {
+            let mut wanted = Vec::new();
+            for &transport in self.transports() {
+                let popular = popular(transport);
+                if top == 0 || top > popular.len() {
+                    return Err(Misuse(format!(
+                        "--top knows 1 to {} {transport} ports; for more type -p 1-1024, or -p all",
+                        popular.len()
+                    )));
+                }
+                wanted.extend(popular.into_iter().take(top).map(|port| (transport, port)));
+            }
+            return Ok(wanted);
+        }
+        let homes = self.protocol.as_deref().and_then(protocol).map_or(&[][..], |protocol| protocol.homes);
+        let wanted: Vec<Wanted> = homes
+            .iter()
+            .map(|home| (home.via.transport(), home.port))
+            .filter(|(transport, _)| (!self.tcp && !self.udp) || self.transports().contains(transport))
+            .collect();
+        Ok(ports::once(wanted))
+    }
+
+    /// Hosts with their ports, those with the same ports together.
+    fn groups(&self, namespace: &Namespace, services: &Services, told: &mut Told) -> Result<Vec<Group>> {
+        let common = self.ports(services)?;
+        let mut groups: Vec<Group> = Vec::new();
+        for text in &self.hosts {
+            let typed = Typed::parse(text).map_err(Misuse)?;
+            let ports = match &typed.ports {
+                Some(list) => ports::parse(list, self.transports(), services).map_err(Misuse)?,
+                None => common.clone(),
+            };
+            if ports.is_empty() {
+                let example = format!("type them as in: portolan probe {text} -p 22,80,443");
+                return Err(Misuse(format!("no ports are named for '{text}'; {example}")).into());
+            }
+            let targets = self.targets(namespace, text, typed.hosts, told);
+            match groups.iter_mut().find(|group| group.ports == ports) {
+                Some(group) => group.targets.extend(targets),
+                None => groups.push(Group { targets, ports }),
+            }
+        }
+        for group in &mut groups {
+            let mut seen = BTreeSet::new();
+            group.targets.retain(|target| seen.insert((target.address, target.scope)));
+        }
+        groups.retain(|group| !group.targets.is_empty());
+        Ok(groups)
+    }
+
+    /// The addresses of what was typed; a name without one is told.
+    fn targets(&self, namespace: &Namespace, text: &str, hosts: Hosts, told: &mut Told) -> Vec<Target> {
+        let name = match hosts {
+            Hosts::Address(address) => return vec![Target { host: address.to_string(), address, scope: 0 }],
+            Hosts::Block(addresses) => {
+                let target = |address: IpAddr| Target { host: address.to_string(), address, scope: 0 };
+                return addresses.into_iter().map(target).collect();
+            }
+            Hosts::Scoped(address, interface) => format!("{address}%{interface}"),
+            Hosts::Name(name) => name,
+        };
+        let family = |address: &SocketAddr| match Family::of(address.ip()) {
+            Family::Ipv4 => !self.ipv6,
+            Family::Ipv6 => !self.ipv4,
+        };
+        match connect::resolve(namespace, &name, 0, RESOLVING) {
+            Ok(addresses) => {
+                let most = if self.every_address { usize::MAX } else { 1 };
+                let target = |address: SocketAddr| Target {
+                    host: name.clone(),
+                    address: address.ip(),
+                    scope: if let SocketAddr::V6(v6) = address { v6.scope_id() } else { 0 },
+                };
+                let targets: Vec<Target> =
+                    addresses.into_iter().filter(family).map(target).take(most).collect();
+                if targets.is_empty() {
+                    told.unresolved(
+                        text,
+                        format!("'{text}' has no {} address", if self.ipv4 { "IPv4" } else { "IPv6" }),
+                    );
+                }
+                targets
+            }
+            Err(error) => {
+                told.unresolved(text, error.to_string());
+                Vec::new()
+            }
+        }
+    }
+
+    fn plan(&self, group: Group, services: &Services) -> Result<Plan> {
+        let forced = self.protocol.as_deref().and_then(protocol);
+        let asked = |&(transport, port): &Wanted| {
+            let protocol = match forced {
+                _ if self.bare => None,
+                None => at_home(transport, port, services.name(transport, port)),
+                Some(protocol) => Some((protocol, via(protocol, transport, port)?)),
+            };
+            Ok(Asked { transport, port, protocol })
+        };
+        let ports: Vec<Asked> = group.ports.iter().map(asked).collect::<Result<_, Misuse>>()?;
+        let likely = if self.identify { likely() } else { Vec::new() };
+        let any: IpAddr = match group.targets.first().map(|target| Family::of(target.address)) {
+            Some(Family::Ipv6) => [0_u16; 8].into(),
+            _ => [0; 4].into(),
+        };
+        let source = (self.source.is_some() || self.source_port.is_some()).then(|| {
+            SocketAddr::new(self.source.unwrap_or(any), self.source_port.map_or(0, |port| port.number()))
+        });
+        if let Some(source) = source
+            && let Some(other) =
+                group.targets.iter().find(|target| target.address.is_ipv4() != source.is_ipv4())
+        {
+            let (source, other) = (source.ip(), &other.host);
+            return Err(Misuse(format!(
+                "'{other}' cannot be asked from {source}: the families differ; leave one out, or use -4 or -6"
+            ))
+            .into());
+        }
+        Ok(Plan {
+            likely,
+            settings: self.set.clone(),
+            udp_tries: self.tries,
+            patience: if self.slow { 2 } else { 1 },
+            wait: self.timeout,
+            rate: self.rate,
+            source,
+            ..Plan::new(group.targets, ports)
+        })
+    }
+}
+
+/// What carries a forced protocol: as at home where this is its home, else the first that has the transport.
+fn via(protocol: &Protocol, transport: Transport, port: u16) -> Result<Via, Misuse> {
+    let home = protocol.homes.iter().find(|home| home.port == port && home.via.transport() == transport);
+    let first = || protocol.via.iter().copied().find(|via| via.transport() == transport);
+    home.map(|home| home.via).or_else(first).ok_or_else(|| {
+        let (id, other) = (protocol.id, if transport == Transport::Tcp { "udp" } else { "tcp" });
+        Misuse(format!("{id} is not spoken over {transport}; type the port as {port}/{other}"))
+    })
+}
+
+/// Protocols to try on a port of which nothing is known: whoever greets first, then those that answer most strangers.
+fn likely() -> Vec<&'static Protocol> {
+    ["banner", "http", "tls", "https"].into_iter().filter_map(protocol).collect()
+}
+
+/// What of the system's list the report needs.
+pub(crate) fn service(services: &Services, transport: Transport, port: u16) -> Option<String> {
+    let ours = || {
+        let homes = PROBES.iter().flat_map(|protocol| protocol.homes);
+        let mut named = homes.filter(|home| home.via.transport() == transport && !home.service.is_empty());
+        named.find(|home| home.port == port).map(|home| home.service)
+    };
+    services.name(transport, port).or_else(ours).map(str::to_owned)
+}

@@ -1,0 +1,476 @@
+//! What `probe` tells: every verdict for machines, the telling ones first for people.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portolan_core::answer::{Answer, Value};
+use portolan_core::kernel::services::Services;
+use portolan_core::probe::{PortState, Reason};
+use portolan_core::socket::Transport;
+use portolan_host::probe::{Plan, Probed};
+use schemars::{JsonSchema, Schema, schema_for};
+use serde::Serialize;
+
+use super::service;
+use crate::cells::{Column, Table};
+use crate::exit::Exit;
+use crate::report::{Block, Line, Report, Tone};
+use crate::text::{counted, grouped};
+
+/// Results that are kept one by one; beyond them only what is open, and how many the others are.
+const MOST_RESULTS: usize = 200_000;
+/// Rows that are not open and still shown one by one to a person.
+const MOST_DULL_ROWS: usize = 25;
+/// Answers that are shown with all that they tell.
+const MOST_DETAILS: usize = 8;
+
+/// What probe gives.
+#[derive(Serialize, JsonSchema)]
+struct Probing {
+    /// Every port of every host, in the order asked; those that are not open may be left out where there are more
+    /// than 200,000.
+    results: Vec<Result>,
+    /// How many results were left out, by host and state.
+    omitted: Vec<Omitted>,
+    /// Hosts without an address.
+    unresolved: Vec<Unresolved>,
+    /// Whether every port was asked to the end: not where Ctrl+C broke it off.
+    complete: bool,
+    /// How long it took, in milliseconds.
+    elapsed_ms: u64,
+}
+
+/// One port of one host.
+#[derive(Clone, Serialize, JsonSchema)]
+struct Result {
+    /// As it was asked for: a name or an address.
+    host: String,
+    address: IpAddr,
+    transport: Transport,
+    port: u16,
+    /// Its name in the services file, or in Portolan's own table.
+    service: Option<String>,
+    state: PortState,
+    reason: Reason,
+    /// From the question that was answered to its answer, in milliseconds.
+    rtt_ms: Option<f64>,
+    /// How often the question was sent.
+    tries: u16,
+    /// What the server told.
+    answer: Option<Answer>,
+    /// Why it told nothing, where it was talked to.
+    failure: Option<Failure>,
+}
+
+/// A conversation that came to nothing.
+#[derive(Clone, Serialize, JsonSchema)]
+struct Failure {
+    /// What was spoken.
+    protocol: &'static str,
+    /// Why, for people.
+    reason: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Omitted {
+    host: String,
+    address: IpAddr,
+    state: PortState,
+    count: u64,
+}
+
+#[derive(Clone, Serialize, JsonSchema)]
+struct Unresolved {
+    host: String,
+    /// Why, for people.
+    reason: String,
+}
+
+/// JSON Schema of the report.
+pub(super) fn schema() -> Schema {
+    schema_for!(Probing)
+}
+
+/// What was found, plan after plan.
+pub(super) struct Told {
+    services: Arc<Services>,
+    /// Whether a person wants every row.
+    all: bool,
+    results: Vec<Result>,
+    omitted: BTreeMap<(String, IpAddr, PortState), u64>,
+    unresolved: Vec<Unresolved>,
+    complete: bool,
+}
+
+/// What was found under one plan; keeps the dull results only while there are few.
+#[derive(Default)]
+pub(super) struct Found {
+    kept: Vec<Probed>,
+    omitted: BTreeMap<(usize, PortState), u64>,
+}
+
+impl Found {
+    /// Takes a result.
+    pub(super) fn add(&mut self, probed: Probed) {
+        if self.kept.len() < MOST_RESULTS || probed.verdict.state == PortState::Open {
+            self.kept.push(probed);
+        } else {
+            *self.omitted.entry((probed.target, probed.verdict.state)).or_default() += 1;
+        }
+    }
+}
+
+impl Told {
+    pub(super) fn new(services: Arc<Services>, all: bool) -> Self {
+        let (results, omitted, unresolved) = (Vec::new(), BTreeMap::new(), Vec::new());
+        Self { services, all, results, omitted, unresolved, complete: true }
+    }
+
+    /// A host without an address.
+    pub(super) fn unresolved(&mut self, host: &str, reason: String) {
+        self.unresolved.push(Unresolved { host: host.to_owned(), reason });
+    }
+
+    /// What a plan has found.
+    pub(super) fn add(&mut self, plan: &Plan, mut found: Found, cancelled: bool) {
+        self.complete &= !cancelled;
+        found.kept.sort_unstable_by_key(|probed| (probed.target, probed.port));
+        for probed in found.kept {
+            let (Some(target), Some(asked)) = (plan.targets.get(probed.target), plan.ports.get(probed.port))
+            else {
+                continue;
+            };
+            self.results.push(Result {
+                host: target.host.clone(),
+                address: target.address,
+                transport: asked.transport,
+                port: asked.port,
+                service: service(&self.services, asked.transport, asked.port),
+                state: probed.verdict.state,
+                reason: probed.verdict.reason,
+                rtt_ms: probed.verdict.round_trip.map(|trip| (trip.as_secs_f64() * 1e6).round() / 1e3),
+                tries: probed.verdict.tries,
+                answer: probed.answer,
+                failure: probed.failure.map(|(protocol, reason)| Failure { protocol, reason }),
+            });
+        }
+        for ((target, state), count) in found.omitted {
+            if let Some(target) = plan.targets.get(target) {
+                *self.omitted.entry((target.host.clone(), target.address, state)).or_default() += count;
+            }
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        let open = self.results.iter().filter(|result| result.state == PortState::Open).count();
+        let told = self.results.iter().any(|result| result.state != PortState::Undecided)
+            || !self.omitted.is_empty();
+        let all_open = open == self.results.len() && self.omitted.is_empty();
+        match (told, all_open && self.complete && self.unresolved.is_empty()) {
+            (false, _) => Exit::Unclear,
+            (true, true) => Exit::Fine,
+            (true, false) => Exit::Not,
+        }
+    }
+
+    /// The report.
+    pub(super) fn report(self, elapsed: Duration) -> Report {
+        let exit = self.exit();
+        let blocks = self.blocks(elapsed);
+        let aside = self.unresolved.iter().map(|unresolved| unresolved.reason.clone()).collect();
+        let columns = [
+            "host",
+            "address",
+            "port",
+            "transport",
+            "service",
+            "state",
+            "reason",
+            "icmp-from",
+            "rtt-ms",
+            "tries",
+            "answer",
+        ]
+        .map(Column::words);
+        let rows = Table::of_rows(columns, self.results.iter().map(Result::cells).collect());
+        let omitted = self.omitted.into_iter();
+        let body = Probing {
+            results: self.results,
+            omitted: omitted
+                .map(|((host, address, state), count)| Omitted { host, address, state, count })
+                .collect(),
+            unresolved: self.unresolved,
+            complete: self.complete,
+            elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+        };
+        Report { exit, aside, gaps: None, ..Report::new(body, blocks, rows, Vec::new()) }
+    }
+
+    /// For people: how many of what, the rows that say something, the answers.
+    fn blocks(&self, elapsed: Duration) -> Vec<Block> {
+        let mut blocks = Vec::new();
+        if !self.results.is_empty() {
+            blocks.push(Block::Line(self.headline(elapsed)));
+            blocks.push(Block::gap());
+        }
+        let several = self.results.windows(2).any(|pair| pair[0].address != pair[1].address);
+        let dull = |result: &&Result| result.state != PortState::Open && result.answer.is_none();
+        let folds = !self.all && self.results.iter().filter(dull).count() > MOST_DULL_ROWS;
+        let shown = || self.results.iter().filter(|result| !folds || !dull(result));
+        if shown().next().is_some() {
+            blocks.push(Block::Table(table(shown(), several)));
+        }
+        if folds {
+            blocks.extend(self.folded().into_iter().map(|line| Block::Line(line.into())));
+            blocks.push(Block::Line("--all shows each of them".into()));
+        }
+        let with_answers = shown().filter(|result| result.answer.is_some());
+        if with_answers.clone().count() <= MOST_DETAILS {
+            with_answers.for_each(|result| blocks.extend(details(result, several)));
+        }
+        if !self.complete {
+            blocks.push(Block::gap());
+            blocks.push(Block::Line(Line::new().and(Tone::Warning, "broken off: not every port was asked")));
+        }
+        blocks
+    }
+
+    fn headline(&self, elapsed: Duration) -> Line {
+        let mut counts: BTreeMap<PortState, u64> = BTreeMap::new();
+        self.results.iter().for_each(|result| *counts.entry(result.state).or_default() += 1);
+        self.omitted.iter().for_each(|((_, _, state), count)| *counts.entry(*state).or_default() += count);
+        let mut line = Line::new();
+        for (index, (state, count)) in counts.iter().enumerate() {
+            line = if index > 0 { line.plain(", ") } else { line };
+            line = line.and(tone(*state), format!("{} {}", grouped(*count), state.word()));
+        }
+        let mut hosts: Vec<IpAddr> = self.results.iter().map(|result| result.address).collect();
+        hosts.dedup();
+        let whom = match (&hosts[..], self.results.first()) {
+            ([_], Some(first)) if first.host == first.address.to_string() => first.host.clone(),
+            ([_], Some(first)) => format!("{} ({})", first.host, first.address),
+            (hosts, _) => counted(hosts.len() as u64, "host"),
+        };
+        line.plain(format!("   {whom}, {:.1} s", elapsed.as_secs_f64()))
+    }
+
+    /// Dull rows by what they have in common.
+    fn folded(&self) -> Vec<String> {
+        let mut groups: BTreeMap<(PortState, String), u64> = BTreeMap::new();
+        for result in
+            self.results.iter().filter(|result| result.state != PortState::Open && result.answer.is_none())
+        {
+            *groups.entry((result.state, result.reason.to_string())).or_default() += 1;
+        }
+        let line = |((state, reason), count): ((PortState, String), u64)| {
+            format!("{} {}: {reason}", grouped(count), state.word())
+        };
+        groups.into_iter().map(line).collect()
+    }
+}
+
+const fn tone(state: PortState) -> Tone {
+    match state {
+        PortState::Open => Tone::Good,
+        PortState::Closed => Tone::Bad,
+        PortState::OpenFiltered | PortState::Undecided => Tone::Warning,
+        PortState::Filtered | PortState::Unreachable => Tone::Bad,
+    }
+}
+
+impl Result {
+    fn cells(&self) -> [String; 11] {
+        let icmp = self.reason.icmp();
+        [
+            self.host.clone(),
+            self.address.to_string(),
+            self.port.to_string(),
+            self.transport.to_string(),
+            self.service.clone().unwrap_or_default(),
+            self.state.word().to_owned(),
+            self.reason.word().to_owned(),
+            icmp.and_then(|icmp| icmp.from).map(|from| from.to_string()).unwrap_or_default(),
+            self.rtt_ms.map(|ms| ms.to_string()).unwrap_or_default(),
+            self.tries.to_string(),
+            self.tells(),
+        ]
+    }
+
+    /// What it told, in a line.
+    fn tells(&self) -> String {
+        match (&self.answer, &self.failure) {
+            (Some(answer), _) => answer.summary.clone(),
+            (None, Some(failure)) => format!("{}: {}", failure.protocol, failure.reason),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+fn table<'a>(results: impl Iterator<Item = &'a Result>, several: bool) -> Table {
+    let cells = |result: &Result| {
+        let why = match (result.state, &result.reason) {
+            (PortState::Open, _) => String::new(),
+            (_, reason) => reason.to_string(),
+        };
+        let tells = [why, result.tells()].into_iter().filter(|text| !text.is_empty());
+        [
+            result.host.clone(),
+            format!("{}/{}", result.port, result.transport),
+            result.state.word().to_owned(),
+            result.service.clone().unwrap_or_default(),
+            tells.collect::<Vec<_>>().join("; "),
+        ]
+    };
+    let columns = [
+        Column::words("host"),
+        Column::words("port"),
+        Column::words("state"),
+        Column::words("service"),
+        Column::prose("what it tells"),
+    ];
+    let rows: Vec<[String; 5]> = results.map(cells).collect();
+    if several {
+        return Table::of_rows(columns, rows);
+    }
+    let [_, port, state, service, tells] = columns;
+    let without_host = |[_, port, state, service, tells]: [String; 5]| [port, state, service, tells];
+    Table::of_rows([port, state, service, tells], rows.into_iter().map(without_host).collect())
+}
+
+/// All that an answer tells, a line each.
+fn details(result: &Result, several: bool) -> Vec<Block> {
+    let Some(answer) = result.answer.as_ref().filter(|answer| !answer.fields.is_empty()) else {
+        return Vec::new();
+    };
+    let host = if several { format!("{}:", result.host) } else { String::new() };
+    let title = format!("{host}{}/{}", result.port, result.transport);
+    let mut blocks =
+        vec![Block::gap(), Block::Line(Line::new().strong(title).plain(format!("   {}", answer.protocol)))];
+    let width = answer.fields.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).min(30);
+    for (name, value) in answer.fields.iter() {
+        let lines: Vec<String> = match value {
+            Value::List(values) => values.iter().map(Value::to_string).collect(),
+            value => value.to_string().lines().map(str::to_owned).collect(),
+        };
+        for (index, line) in lines.into_iter().enumerate() {
+            let label = if index == 0 { name } else { "" };
+            blocks.push(Block::Line(format!("  {label:<width$}   {line}").into()));
+        }
+    }
+    blocks
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use portolan_core::answer::Fields;
+    use portolan_core::probe::{Icmp, IcmpVersion, Verdict};
+    use portolan_host::probe::{Asked, Target};
+
+    use super::*;
+    use crate::fixture::{valid_json, written};
+
+    fn probed(port: usize, state: PortState, reason: Reason) -> Probed {
+        let round_trip = (reason != Reason::Timeout).then(|| Duration::from_micros(1234));
+        let verdict = Verdict { state, reason, round_trip, tries: 1 };
+        Probed { target: 0, port, verdict, answer: None, failure: None }
+    }
+
+    fn plan(ports: &[u16]) -> Plan {
+        let target = Target { host: "dc1".into(), address: "10.0.0.7".parse().unwrap(), scope: 0 };
+        let asked = |&port: &u16| Asked { transport: Transport::Tcp, port, protocol: None };
+        Plan::new(vec![target], ports.iter().map(asked).collect())
+    }
+
+    fn told(plan: &Plan, results: Vec<Probed>) -> Told {
+        let mut told = Told::new(Arc::new(Services::parse("ldap 389/tcp\nssh 22/tcp")), false);
+        let mut found = Found::default();
+        results.into_iter().for_each(|probed| found.add(probed));
+        told.add(plan, found, false);
+        told
+    }
+
+    fn sample() -> Report {
+        let icmp =
+            Icmp { version: IcmpVersion::V4, kind: 3, code: 13, from: Some("10.0.0.254".parse().unwrap()) };
+        let mut open = probed(1, PortState::Open, Reason::SynAck);
+        let fields = Fields::new().with("banner", "one\ntwo").with("list", Value::list(["a", "b"]));
+        open.answer = Some(Answer::new("banner", "one two", fields));
+        let mut silent = probed(3, PortState::Open, Reason::SynAck);
+        silent.failure = Some(("http", "it closed the connection".into()));
+        let results = vec![
+            silent,
+            probed(2, PortState::Filtered, Reason::Icmp(icmp)),
+            open,
+            probed(0, PortState::Closed, Reason::Reset),
+        ];
+        let mut told = told(&plan(&[22, 389, 443, 80]), results);
+        told.unresolved("dc9", "cannot resolve 'dc9': no such host".into());
+        told.report(Duration::from_millis(1250))
+    }
+
+    #[test]
+    fn people_see_how_many_of_what_then_each_port_then_the_answers() {
+        assert_snapshot!(written(&sample(), "table"), @r"
+        2 open, 1 closed, 1 filtered   dc1 (10.0.0.7), 1.2 s
+
+        PORT     STATE     SERVICE  WHAT IT TELLS
+        22/tcp   closed    ssh      reset
+        389/tcp  open      ldap     one two
+        443/tcp  filtered           administratively prohibited from 10.0.0.254
+        80/tcp   open               http: it closed the connection
+
+        389/tcp   banner
+          banner   one
+                   two
+          list     a
+                   b
+        ");
+    }
+
+    #[test]
+    fn machines_get_every_field_in_the_order_asked() {
+        let report = sample();
+        assert_eq!((report.exit, report.aside.len()), (Exit::Not, 1));
+        let value = valid_json(&report, "probe");
+        let result = &value["results"][2];
+        assert_eq!((&result["port"], &result["state"]), (&443.into(), &"filtered".into()));
+        assert_eq!((&result["reason"]["kind"], &result["reason"]["icmp_code"]), (&"icmp".into(), &13.into()));
+        assert_eq!((&result["reason"]["from"], &result["rtt_ms"]), (&"10.0.0.254".into(), &1.234.into()));
+        assert_eq!(value["results"][1]["answer"]["fields"]["list"][1], "b");
+        assert_eq!(value["unresolved"][0]["host"], "dc9");
+    }
+
+    #[test]
+    fn many_dull_ports_are_told_in_a_line() {
+        let ports: Vec<u16> = (1..=100).collect();
+        let results = (0..100).map(|port| match port {
+            7 => Probed {
+                failure: Some(("tls", "no TLS".into())),
+                ..probed(port, PortState::Open, Reason::SynAck)
+            },
+            _ => probed(port, PortState::Closed, Reason::Reset),
+        });
+        let report = told(&plan(&ports), results.collect()).report(Duration::ZERO);
+        assert_snapshot!(written(&report, "table"), @r"
+        1 open, 99 closed   dc1 (10.0.0.7), 0.0 s
+
+        PORT   STATE  SERVICE  WHAT IT TELLS
+        8/tcp  open            tls: no TLS
+        99 closed: reset
+        --all shows each of them
+        ");
+    }
+
+    #[test]
+    fn the_exit_code_says_whether_all_is_open_or_nothing_is_known() {
+        let exit = |results| told(&plan(&[1, 2]), results).exit();
+        let open = |port| probed(port, PortState::Open, Reason::SynAck);
+        assert_eq!(exit(vec![open(0), open(1)]), Exit::Fine);
+        assert_eq!(exit(vec![open(0), probed(1, PortState::Closed, Reason::Reset)]), Exit::Not);
+        assert_eq!(exit(vec![]), Exit::Unclear);
+        assert_eq!(exit(vec![probed(0, PortState::Undecided, Reason::System { code: 1 })]), Exit::Unclear);
+    }
+}

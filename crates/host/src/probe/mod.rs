@@ -1,0 +1,166 @@
+//! Probing: many ports of many hosts, TCP and UDP, each with its verdict and, where something speaks there, its answer.
+//!
+//! TCP ports go through the sweep, and those that are open are talked to while it goes on. UDP ports follow, those whose
+//! protocol is known first, so that neither takes the ICMP errors that the other waits for. Results go to a callback
+//! as they are reached; targets and ports are never multiplied out in memory.
+//! Left out on purpose: names (see `connect::resolve`) and what verdicts should be, which is a profile's.
+
+mod datagrams;
+mod doubt;
+mod knock;
+mod streams;
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use portolan_core::answer::Answer;
+use portolan_core::probe::{Protocol, Request, Session, Verdict, Via};
+use portolan_core::socket::Transport;
+
+use crate::exchange;
+use crate::{Error, Namespace};
+
+/// A host to ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// As it was asked for: a name or an address.
+    pub host: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// The interface of a link-local address; else 0.
+    pub scope: u32,
+}
+
+/// A port to ask each host for.
+#[derive(Clone, Copy)]
+pub struct Asked {
+    /// TCP or UDP.
+    pub transport: Transport,
+    /// The port; not 0.
+    pub port: u16,
+    /// What is spoken there, and what carries it; none where only the port is asked.
+    pub protocol: Option<(&'static Protocol, Via)>,
+}
+
+/// What is asked, and how.
+#[derive(Clone)]
+pub struct Plan {
+    /// Hosts.
+    pub targets: Vec<Target>,
+    /// Ports of each.
+    pub ports: Vec<Asked>,
+    /// Protocols to try, one after the other, on open TCP ports that none was given for or that spoke another one.
+    pub likely: Vec<&'static Protocol>,
+    /// What was set for protocols, by name.
+    pub settings: Vec<(String, String)>,
+    /// How often a silent TCP port is asked at least.
+    pub tcp_tries: u16,
+    /// How often a silent UDP port is asked at least.
+    pub udp_tries: u16,
+    /// By how much every wait is longer than usual: 1, and 2 to be slow.
+    pub patience: u32,
+    /// The longest wait for one answer of a conversation; none for what fits.
+    pub wait: Option<Duration>,
+    /// Most tries a second; none for what the path bears.
+    pub rate: Option<NonZeroU32>,
+    /// Where it is asked from; port 0 stands for any.
+    pub source: Option<SocketAddr>,
+}
+
+impl Plan {
+    /// Every port of every host, with what is usual.
+    pub const fn new(targets: Vec<Target>, ports: Vec<Asked>) -> Self {
+        Self {
+            targets,
+            ports,
+            likely: Vec::new(),
+            settings: Vec::new(),
+            tcp_tries: 3,
+            udp_tries: 3,
+            patience: 1,
+            wait: None,
+            rate: None,
+            source: None,
+        }
+    }
+
+    /// How many pairs of a host and a port there are.
+    pub fn pairs(&self) -> u64 {
+        self.targets.len() as u64 * self.ports.len() as u64
+    }
+
+    fn address(&self, target: usize, port: usize) -> Option<SocketAddr> {
+        let (target, asked) = (self.targets.get(target)?, self.ports.get(port)?);
+        Some(match target.address {
+            IpAddr::V4(v4) => SocketAddr::from((v4, asked.port)),
+            IpAddr::V6(v6) => std::net::SocketAddrV6::new(v6, asked.port, 0, target.scope).into(),
+        })
+    }
+
+    fn exchange_manner(&self) -> exchange::Manner {
+        exchange::Manner { patience: self.patience, wait: self.wait, rate: self.rate, source: self.source }
+    }
+
+    /// A conversation with that host and port.
+    fn session(&self, protocol: &Protocol, via: Via, target: usize, port: usize) -> Option<Box<dyn Session>> {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let target = self.targets.get(target)?;
+        Some((protocol.start)(&Request {
+            host: target.host.clone(),
+            address: target.address,
+            port: self.ports.get(port)?.port,
+            via,
+            settings: self.settings.clone(),
+            // Without chance, numbers can be guessed by whoever wants to answer for another; nothing else fails.
+            seed: exchange::seed().unwrap_or_default(),
+            now_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+        }))
+    }
+}
+
+/// What was found of one port of one host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Probed {
+    /// The host, by its place in the plan.
+    pub target: usize,
+    /// The port, by its place in the plan.
+    pub port: usize,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// What the server told.
+    pub answer: Option<Answer>,
+    /// Why it told nothing, where it was talked to: the protocol's id and the reason, for people.
+    pub failure: Option<(&'static str, String)>,
+}
+
+impl Probed {
+    /// A verdict alone.
+    pub(crate) const fn silent(target: usize, port: usize, verdict: Verdict) -> Self {
+        Self { target, port, verdict, answer: None, failure: None }
+    }
+}
+
+/// Asks every port of every host and hands out what was found as it is reached, in no order, from several threads but
+/// one at a time. Setting `cancel` breaks it off within a tenth of a second; what was reached is handed out. Whether it
+/// was broken off.
+///
+/// # Errors
+/// The namespace cannot be entered, the source address is not this machine's, or the system does not let sockets be
+/// watched.
+pub fn probe(
+    namespace: &Namespace,
+    plan: &Plan,
+    cancel: &AtomicBool,
+    found: &mut (dyn FnMut(Probed) + Send),
+) -> Result<bool, Error> {
+    let has = |transport| plan.ports.iter().any(|asked| asked.transport == transport);
+    if has(Transport::Tcp) {
+        streams::probe(namespace, plan, cancel, found)?;
+    }
+    if has(Transport::Udp) && !cancel.load(Ordering::Relaxed) {
+        datagrams::probe(namespace, plan, cancel, found)?;
+    }
+    Ok(cancel.load(Ordering::Relaxed))
+}
