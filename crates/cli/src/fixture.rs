@@ -37,6 +37,8 @@ fn owner(pid: u32, name: &str, command: &str, user: (u32, &str), unit: Option<&s
         user: Some(user.1.into()),
         unit: unit.map(str::to_owned),
         container: None,
+        handles: None,
+        handle_limit: None,
     }
 }
 

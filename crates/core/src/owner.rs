@@ -35,6 +35,12 @@ pub struct Owner {
     /// Container it runs in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
+    /// How many descriptors (Linux) or handles of any kind (Windows) it has open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handles: Option<u32>,
+    /// How many descriptors it may have open: RLIMIT_NOFILE (Linux).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handle_limit: Option<u64>,
 }
 
 /// A container, as its cgroup path names it.

@@ -134,6 +134,9 @@ pub struct Settings {
     /// `net.ipv4.tcp_tw_reuse`: 0, 1, 2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp_tw_reuse: Option<u8>,
+    /// `net.ipv4.tcp_tw_reuse_delay`, milliseconds; kernels before 6.14 have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp_tw_reuse_delay_ms: Option<u32>,
     /// `net.ipv4.tcp_max_tw_buckets`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp_max_tw_buckets: Option<u64>,
@@ -218,6 +221,10 @@ pub struct Snapshot {
     pub ranges: Vec<EphemeralRange>,
     /// Ports set aside, in rising order.
     pub reservations: Vec<Reservation>,
+    /// TCP ports of the range whose bind buckets connect() passes over, since a socket that is connected or in
+    /// TIME_WAIT was bound to them explicitly; those of listeners and bound sockets need not be among them. `None`
+    /// when not read: the socket table does not tell.
+    pub burnt: Option<Vec<PortRange>>,
     /// Other settings.
     pub settings: Settings,
     /// Parts of the system that set ports aside; one that was not looked at is not listed.

@@ -222,6 +222,10 @@ impl SocketOptions {
     pub const TRANSPARENT: u8 = 4;
     /// IP_FREEBIND.
     pub const FREEBIND: u8 = 8;
+    /// Of a TIME_WAIT: its connection had TCP timestamps (RFC 7323), so that `tcp_tw_reuse` holds for it.
+    pub const TIMESTAMPS: u8 = 16;
+    /// Whether it had them was read: without it a clear `TIMESTAMPS` means "not known".
+    pub const TIMESTAMPS_READ: u8 = 32;
     /// Options were read at all: without it a clear bit means "not known".
     pub const KNOWN: u8 = 128;
 

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use portolan_core::port::PortSet;
-use portolan_core::snapshot::Snapshot;
-use portolan_core::socket::{Family, Socket, State, Transport};
+use portolan_core::snapshot::{Gap, Snapshot};
+use portolan_core::socket::{Family, Socket, SocketOptions, State, Transport};
 
-use crate::sys::{Holdings, HostSettings, Sockets};
+use crate::sys::{Buckets, Holdings, HostSettings, Sockets};
 use crate::{Error, sys};
 
 /// Whose sockets and settings: a network namespace (Linux).
@@ -60,6 +60,9 @@ pub enum OwnerSearch {
 pub struct Sections {
     /// Ranges, reservations, settings, addresses.
     pub settings: bool,
+    /// Which TCP ports an explicit bind keeps from connect(), and which TIME_WAIT had timestamps: what
+    /// [`portolan_core::room`] needs to be exact. It takes the settings with it.
+    pub buckets: bool,
     /// Counters.
     pub counters: bool,
     /// Socket units, DNAT rules, container proxies.
@@ -70,7 +73,7 @@ pub struct Sections {
 
 impl Sections {
     /// All of them.
-    pub const ALL: Self = Self { settings: true, counters: true, carriers: true, firewall: true };
+    pub const ALL: Self = Self { settings: true, buckets: true, counters: true, carriers: true, firewall: true };
 }
 
 /// What to look at.
@@ -96,11 +99,14 @@ pub fn look(look: &Look) -> Result<Snapshot, Error> {
         snapshot = Snapshot { sockets, origins, holders, owners, ..snapshot };
     }
     snapshot.host = sys::host(&look.namespace)?;
-    let Sections { settings, counters, carriers, firewall } = look.sections;
-    if settings {
+    let Sections { settings, buckets, counters, carriers, firewall } = look.sections;
+    if settings || buckets {
         let HostSettings { ranges, reservations, settings, components, addresses } =
             sys::settings(&look.namespace)?.into_value(&mut gaps);
         snapshot = Snapshot { ranges, reservations, settings, components, addresses, ..snapshot };
+    }
+    if buckets {
+        add_buckets(look, &mut snapshot, &mut gaps)?;
     }
     if counters {
         snapshot.counters = sys::counters(&look.namespace)?.into_value(&mut gaps);
@@ -116,6 +122,22 @@ pub fn look(look: &Look) -> Result<Snapshot, Error> {
     }
     snapshot.gaps = gaps;
     Ok(snapshot)
+}
+
+/// What the bind buckets of the ephemeral range know, where a TCP socket in it has a peer.
+fn add_buckets(look: &Look, snapshot: &mut Snapshot, gaps: &mut Vec<Gap>) -> Result<(), Error> {
+    let Some(range) = snapshot.range_of(Transport::Tcp, Family::Ipv4).map(|found| found.range) else {
+        return Ok(());
+    };
+    let buckets = sys::bind_buckets(&look.namespace, range)?.into_value(gaps);
+    let Some(Buckets { burnt, unstamped }) = buckets else { return Ok(()) };
+    for socket in snapshot.sockets.iter_mut().filter(|s| s.state == State::TimeWait) {
+        let stamped = !unstamped.contains(&(socket.local(), socket.remote()));
+        let bit = if stamped { SocketOptions::TIMESTAMPS } else { 0 };
+        socket.options.0 |= SocketOptions::TIMESTAMPS_READ | bit;
+    }
+    snapshot.burnt = Some(burnt.ranges());
+    Ok(())
 }
 
 /// Milliseconds since 1970-01-01 UTC.

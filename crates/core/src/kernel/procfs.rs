@@ -41,6 +41,12 @@ pub fn effective_uid(status: &str) -> Option<u32> {
     status_line(status, "Uid:")?.split_whitespace().nth(1)?.parse().ok()
 }
 
+/// How many files the process may have open (RLIMIT_NOFILE, the soft one), from /proc/PID/limits; none for no limit.
+pub fn open_files_limit(limits: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
 /// Effective capabilities as bits, from /proc/PID/status.
 pub fn effective_capabilities(status: &str) -> Option<u64> {
     u64::from_str_radix(status_line(status, "CapEff:")?.trim(), 16).ok()
@@ -124,6 +130,16 @@ fn unescaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_limit_of_open_files_is_the_soft_one() {
+        let text = "Limit                     Soft Limit           Hard Limit           Units     \n\
+            Max processes             9631                 9631                 processes \n\
+            Max open files            1024                 524288               files     \n";
+        assert_eq!(open_files_limit(text), Some(1024));
+        assert_eq!(open_files_limit("Max open files            unlimited  unlimited  files\n"), None);
+        assert_eq!(open_files_limit(""), None);
+    }
 
     // Recorded on Linux 6.18; the name was set with prctl.
     const STAT: &str =

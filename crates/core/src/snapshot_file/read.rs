@@ -98,6 +98,7 @@ enum Field {
     Components,
     Ranges,
     Reservations,
+    Burnt,
     Addresses,
     Carriers,
     Firewall,
@@ -110,7 +111,7 @@ enum Field {
 }
 
 impl Field {
-    const ALL: [(Self, &'static str); 17] = [
+    const ALL: [(Self, &'static str); 18] = [
         (Self::Program, "program"),
         (Self::Version, "version"),
         (Self::TakenMs, "taken_ms"),
@@ -119,6 +120,7 @@ impl Field {
         (Self::Components, "components"),
         (Self::Ranges, "ranges"),
         (Self::Reservations, "reservations"),
+        (Self::Burnt, "burnt"),
         (Self::Addresses, "addresses"),
         (Self::Carriers, "carriers"),
         (Self::Firewall, "firewall"),
@@ -132,6 +134,14 @@ impl Field {
 
     fn name(self) -> &'static str {
         Self::ALL.iter().find(|(field, _)| *field == self).map_or("", |(_, name)| name)
+    }
+
+    /// The first schema that has it.
+    const fn since(self) -> u64 {
+        match self {
+            Self::Burnt => 2,
+            _ => 1,
+        }
     }
 
     /// Reads the value of this field into its place.
@@ -153,6 +163,7 @@ impl Field {
             Self::Reservations => {
                 snapshot.reservations = map.next_value_seed(list(entries("reservations")))?;
             }
+            Self::Burnt => snapshot.burnt = map.next_value_seed(Maybe(list(entries("burnt ports"))))?,
             Self::Addresses => snapshot.addresses = map.next_value_seed(list(entries("addresses")))?,
             Self::Carriers => snapshot.carriers = map.next_value_seed(list(entries("carriers")))?,
             Self::Firewall => {
@@ -187,7 +198,7 @@ struct Top<'a>(&'a Refusal);
 
 impl Top<'_> {
     /// Sees that the file begins with a schema this program knows.
-    fn read_schema<'de, A: MapAccess<'de>>(&self, map: &mut A) -> Result<(), A::Error> {
+    fn read_schema<'de, A: MapAccess<'de>>(&self, map: &mut A) -> Result<u64, A::Error> {
         let first = map.next_key::<String>()?.unwrap_or_default();
         if first != "schema" {
             return Err(refuse(
@@ -199,7 +210,7 @@ impl Top<'_> {
         if schema > u64::from(SCHEMA) {
             return Err(refuse(self.0, SnapshotFileError::Newer { schema, version: writer_version(map) }));
         }
-        if schema == 0 { Err(A::Error::custom("there is no schema 0")) } else { Ok(()) }
+        if schema == 0 { Err(A::Error::custom("there is no schema 0")) } else { Ok(schema) }
     }
 }
 
@@ -226,7 +237,7 @@ impl<'de> Visitor<'de> for Top<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Snapshot, A::Error> {
-        self.read_schema(&mut map)?;
+        let schema = self.read_schema(&mut map)?;
         let mut snapshot = Snapshot::default();
         let mut missing = Field::ALL.to_vec();
         while let Some(field) = map.next_key::<Field>()? {
@@ -236,7 +247,7 @@ impl<'de> Visitor<'de> for Top<'_> {
             missing.remove(place);
             field.read_into(&mut snapshot, &mut map, self.0)?;
         }
-        match missing.first() {
+        match missing.iter().find(|(field, _)| field.since() <= schema) {
             Some((_, name)) => Err(A::Error::missing_field(name)),
             None => Ok(snapshot),
         }

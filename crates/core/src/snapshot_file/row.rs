@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::{SCHEMA, VERSION};
 use crate::owner::{Holder, Origin, Owner};
+use crate::port::PortRange;
 use crate::range::{Carrier, EphemeralRange, FirewallRule, Reservation};
 use crate::snapshot::{Component, Gap, Host, LocalAddress, Settings, Snapshot};
 use crate::socket::{Family, OwnerState, Socket, SocketOptions, State, Transport};
@@ -35,6 +36,8 @@ pub(super) struct File<'a> {
     ranges: &'a [EphemeralRange],
     /// Ports set aside.
     reservations: &'a [Reservation],
+    /// TCP ports that an explicit bind keeps from connect(), beside those of listeners; null when not read.
+    burnt: Option<&'a [PortRange]>,
     /// The host's addresses.
     addresses: &'a [LocalAddress],
     /// What carries ports for others.
@@ -69,6 +72,7 @@ impl<'a> File<'a> {
             components: &snapshot.components,
             ranges: &snapshot.ranges,
             reservations: &snapshot.reservations,
+            burnt: snapshot.burnt.as_deref(),
             addresses: &snapshot.addresses,
             carriers: &snapshot.carriers,
             firewall: snapshot.firewall.as_deref(),
@@ -120,7 +124,8 @@ pub(super) struct Row {
     /// Milliseconds left of its timer.
     #[serde(default, skip_serializing_if = "is_default")]
     timer_ms: u32,
-    /// Options as bits: 1 v6-only, 2 bind-address-no-port, 4 transparent, 8 freebind, 128 options were read.
+    /// Options as bits: 1 v6-only, 2 bind-address-no-port, 4 transparent, 8 freebind, 16 had timestamps,
+    /// 32 timestamps were read, 128 options were read.
     #[serde(default, skip_serializing_if = "is_default")]
     options: SocketOptions,
     /// Its part of `holders`: first index and count.

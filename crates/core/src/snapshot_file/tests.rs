@@ -51,6 +51,8 @@ fn owners() -> Vec<Owner> {
         user: Some("www-data".into()),
         unit: Some("nginx.service".into()),
         container: Some(Container { runtime: "docker".into(), id: "ab12".into() }),
+        handles: Some(900),
+        handle_limit: Some(1024),
     };
     vec![nginx, Owner { pid: 9, name: "x".into(), ..Owner::default() }]
 }
@@ -76,6 +78,7 @@ fn rich() -> Snapshot {
             privileged: true,
             ..Host::default()
         },
+        burnt: Some(vec![range(32768, 32769), range(40001, 40001)]),
         sockets: sockets(),
         holders: vec![Holder { owner: 0, descriptor: 6 }, Holder { owner: 1, descriptor: -1 }],
         owners: owners(),
@@ -162,7 +165,7 @@ fn a_snapshot_comes_back_as_it_was_written() {
 fn the_file_has_its_schema_first_and_a_line_for_each_socket() {
     let text = String::from_utf8(written(&rich())).unwrap();
     let from_sockets = text.find("\"sockets\"").unwrap();
-    insta::assert_snapshot!(text[..60].lines().nth(1).unwrap(), @r#""schema":1,"#);
+    insta::assert_snapshot!(text[..60].lines().nth(1).unwrap(), @r#""schema":2,"#);
     insta::assert_snapshot!(&text[from_sockets..], @r#"
     "sockets":[
     {"transport":"tcp","state":"LISTEN","local":"[::]:80","inode":4711,"send_queue":511,"options":129,"holders":[0,2],"owner_state":"seen"},
@@ -181,7 +184,7 @@ fn every_truncation_is_an_error_that_says_so() {
     }
     assert_eq!(
         refusal(&bytes[..whole - 20]),
-        "line 35: the file ends early; make it again with `portolan snapshot --out FILE`"
+        "line 38: the file ends early; make it again with `portolan snapshot --out FILE`"
     );
     assert_eq!(read(&bytes[..whole]).unwrap(), rich(), "the last line feed is not needed");
 }
@@ -205,11 +208,11 @@ fn a_newer_schema_says_which_portolan_wrote_it_and_to_update() {
     assert_eq!(
         refusal(newer),
         format!(
-            "the snapshot has schema 7 (portolan 3.1.4), this is portolan {this} and reads up to schema 1; \
+            "the snapshot has schema 7 (portolan 3.1.4), this is portolan {this} and reads up to schema 2; \
              update portolan"
         )
     );
-    assert!(refusal(r#"{"schema":2}"#).starts_with("the snapshot has schema 2, this is portolan "));
+    assert!(refusal(r#"{"schema":3}"#).starts_with("the snapshot has schema 3, this is portolan "));
     assert!(refusal(r#"{"schema":0}"#).starts_with("line 1: there is no schema 0; "));
     assert!(refusal(r#"{"schema":-1}"#).starts_with("line 1: invalid value: integer `-1`"));
 }

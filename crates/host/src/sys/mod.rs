@@ -17,11 +17,13 @@ use windows as system;
 #[cfg(not(any(target_os = "linux", target_os = "windows")))]
 compile_error!("portolan reads Linux and Windows; another system needs a folder beside sys/linux");
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
 
 use portolan_core::kernel::services::Services;
 use portolan_core::owner::{Holder, Origin, Owner};
 use portolan_core::probe::{Icmp, Refusal as Refused};
+use portolan_core::port::{PortRange, PortSet};
 use portolan_core::range::{Carrier, EphemeralRange, FirewallRule, Reservation};
 use portolan_core::snapshot::{Component, Host, LocalAddress, Reading, Settings};
 use portolan_core::socket::Socket;
@@ -98,6 +100,15 @@ pub struct HostSettings {
     pub addresses: Vec<LocalAddress>,
 }
 
+/// What the kernel knows of ports and connections, and its socket table does not show.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Buckets {
+    /// Ports that a socket with a peer was bound to explicitly, so that connect() passes over them.
+    pub(crate) burnt: PortSet,
+    /// TIME_WAIT sockets whose connection had no timestamps, by their ends.
+    pub(crate) unstamped: HashSet<(SocketAddr, SocketAddr)>,
+}
+
 /// Firewall rules for what comes in, in the order they are asked; none, with a gap, where they could not be read whole.
 pub type FirewallReading = Reading<Option<Vec<FirewallRule>>>;
 
@@ -117,6 +128,12 @@ pub struct Identity {
 /// Ranges, reservations, settings and addresses of a namespace. Fails where it cannot be entered.
 pub fn settings(namespace: &Namespace) -> Result<Reading<HostSettings>, Error> {
     within(namespace, system::settings::settings)
+}
+
+/// What the bind buckets of a namespace know of a range's ports; none, with a gap, where they may not be read, and none
+/// where the system has none. Fails where the namespace cannot be entered.
+pub(crate) fn bind_buckets(namespace: &Namespace, range: PortRange) -> Result<Reading<Option<Buckets>>, Error> {
+    within(namespace, move || system::bind_buckets::read(range))
 }
 
 /// Counters of a namespace, by the kernel's names. Fails where it cannot be entered.

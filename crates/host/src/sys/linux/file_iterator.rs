@@ -2,33 +2,23 @@
 //! program for each open file, which writes down descriptor and inode where it is a socket. It takes a fifth of what
 //! reading links below /proc/PID/fd takes, needs CAP_BPF and CAP_PERFMON, and finds the same.
 //!
-//! Source: bpf(2), Documentation/bpf/bpf_iterators.rst, `linux/bpf.h`, `kernel/bpf/task_iter.c`.
+//! Source: `kernel/bpf/task_iter.c`, [`super::bpf`].
 //! Leaves out on purpose: kernels before 6.1, which cannot iterate over one process alone.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::io;
 
 use portolan_core::kernel::btf::Btf;
-use rustix::io::Errno;
 
+use super::bpf::{
+    ADD, AND, CALL, COPY, EXIT, IF_EQUAL, IF_NOT_EQUAL, Instruction, Iterator, LOAD_16, LOAD_32, LOAD_64,
+    SEQ_WRITE, SET, STORE_32, put,
+};
 use super::kernel;
 
 /// The first kernel that iterates over one process alone; older ones take no notice of the wish.
 const ITERATES_ONE_PROCESS: (u32, u32) = (6, 1);
-const BPF_PROG_LOAD: u32 = 5;
-const BPF_LINK_CREATE: u32 = 28;
-const BPF_ITER_CREATE: u32 = 33;
-const BPF_PROG_TYPE_TRACING: u32 = 26;
-const BPF_TRACE_ITER: u32 = 28;
-const BPF_FUNC_SEQ_WRITE: i32 = 127;
-/// The helper that writes is for programs with a licence compatible with the GPL; ours is MIT or Apache-2.0.
-const LICENSE: &[u8; 13] = b"Dual MIT/GPL\0";
 /// What the program writes for a socket: descriptor and inode, 32 bits each.
 const RECORD: usize = 8;
-
-/// One instruction: operation, registers, offset, constant.
-type Instruction = (u8, (u8, u8), i16, i32);
 
 /// Where members lie in this kernel.
 struct Offsets {
@@ -40,7 +30,7 @@ struct Offsets {
 
 /// The program, loaded.
 #[derive(Debug)]
-pub(super) struct FileIterator(OwnedFd);
+pub(super) struct FileIterator(Iterator<RECORD>);
 
 impl FileIterator {
     /// Loads it; nothing where this kernel or our rights do not allow it, since reading links does the same.
@@ -52,84 +42,18 @@ impl FileIterator {
             return None;
         }
         let offsets = offsets()?;
-        let code = encoded(&program(&offsets));
-        let mut attributes = [0_u8; 116];
-        put(&mut attributes, 0, &BPF_PROG_TYPE_TRACING.to_ne_bytes());
-        put(&mut attributes, 4, &u32::try_from(code.len() / 8).ok()?.to_ne_bytes());
-        put(&mut attributes, 8, &(code.as_ptr() as u64).to_ne_bytes());
-        put(&mut attributes, 16, &(LICENSE.as_ptr() as u64).to_ne_bytes());
-        put(&mut attributes, 48, b"portolan_files");
-        put(&mut attributes, 68, &BPF_TRACE_ITER.to_ne_bytes());
-        put(&mut attributes, 108, &offsets.function.to_ne_bytes());
-        // SAFETY: the two addresses are those of `code` and `LICENSE`, which live on and have the given length or
-        // end with a zero; the kernel reads them alone.
-        unsafe { bpf(BPF_PROG_LOAD, &mut attributes) }.ok().map(Self)
+        Iterator::load("portolan_files", offsets.function, &program(&offsets)).ok().map(Self)
     }
 
     /// Hands on descriptor and inode of each socket of that process.
     pub(super) fn sockets(&self, pid: u32, mut each: impl FnMut(u32, u32)) -> io::Result<()> {
-        let mut iterator = self.over(pid)?;
-        // The kernel fills at most 32 KiB at a time.
-        let mut buffer = [0; 4096 * RECORD];
-        let mut filled = 0;
-        loop {
-            let free = buffer.get_mut(filled..).unwrap_or_default();
-            match iterator.read(free) {
-                Ok(0) => return Ok(()),
-                Ok(length) => filled += length,
-                // It went over a million files without a socket.
-                Err(error)
-                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                Err(error) => return Err(error),
-            }
-            let (records, rest) = buffer.get(..filled).unwrap_or_default().as_chunks::<RECORD>();
-            for [a, b, c, d, inode @ ..] in records {
-                each(u32::from_ne_bytes([*a, *b, *c, *d]), u32::from_ne_bytes(*inode));
-            }
-            let whole = filled - rest.len();
-            buffer.copy_within(whole..filled, 0);
-            filled -= whole;
-        }
-    }
-
-    /// A file whose content the program writes while it is read.
-    fn over(&self, pid: u32) -> io::Result<File> {
         // bpf_iter_link_info.task: tid, pid, pid_fd.
         let mut process = [0_u8; 16];
         put(&mut process, 4, &pid.to_ne_bytes());
-        let mut attributes = [0_u8; 28];
-        put(&mut attributes, 0, &self.0.as_raw_fd().to_ne_bytes());
-        put(&mut attributes, 8, &BPF_TRACE_ITER.to_ne_bytes());
-        put(&mut attributes, 16, &(process.as_ptr() as u64).to_ne_bytes());
-        put(&mut attributes, 24, &16_u32.to_ne_bytes());
-        // SAFETY: the address is that of `process`, which lives on and has the given length; the kernel only reads it.
-        let link = unsafe { bpf(BPF_LINK_CREATE, &mut attributes) }?;
-        let mut attributes = [0_u8; 8];
-        put(&mut attributes, 0, &link.as_raw_fd().to_ne_bytes());
-        // SAFETY: these attributes hold no address.
-        let iterator = unsafe { bpf(BPF_ITER_CREATE, &mut attributes) }?;
-        Ok(File::from(iterator))
+        self.0.run(&process, |[a, b, c, d, inode @ ..]| {
+            each(u32::from_ne_bytes([*a, *b, *c, *d]), u32::from_ne_bytes(*inode));
+        })
     }
-}
-
-/// Writes a value into a `union bpf_attr` at its offset there.
-fn put(attributes: &mut [u8], offset: usize, value: &[u8]) {
-    if let Some(place) = attributes.get_mut(offset..offset + value.len()) {
-        place.copy_from_slice(value);
-    }
-}
-
-/// The system call, for commands that give back a descriptor.
-///
-/// # Safety
-/// Every address in the attributes must be valid for what the command does with it.
-unsafe fn bpf(command: u32, attributes: &mut [u8]) -> Result<OwnedFd, Errno> {
-    // SAFETY: the attributes are writable and have that length; the caller answers for the addresses in them.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_mut_ptr(), attributes.len()) };
-    let error = || Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL);
-    let descriptor = i32::try_from(result).ok().filter(|descriptor| *descriptor >= 0).ok_or_else(error)?;
-    // SAFETY: these commands give back a new descriptor, which nobody else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
 /// Asks the kernel's own description of its types.
@@ -149,18 +73,6 @@ fn offsets() -> Option<Offsets> {
 
 /// The program. Its argument is a `bpf_iter__task_file`: meta at 0, task at 8, fd at 16, file at 24 (null at the end).
 fn program(offsets: &Offsets) -> [Instruction; 19] {
-    const LOAD_64: u8 = 0x79;
-    const LOAD_32: u8 = 0x61;
-    const LOAD_16: u8 = 0x69;
-    const STORE_32: u8 = 0x63;
-    const COPY: u8 = 0xbf;
-    const SET: u8 = 0xb7;
-    const ADD: u8 = 0x07;
-    const AND: u8 = 0x57;
-    const IF_EQUAL: u8 = 0x15;
-    const IF_NOT_EQUAL: u8 = 0x55;
-    const CALL: u8 = 0x85;
-    const EXIT: u8 = 0x95;
     [
         (COPY, (6, 1), 0, 0),
         (LOAD_64, (7, 6), 24, 0), // file
@@ -178,28 +90,17 @@ fn program(offsets: &Offsets) -> [Instruction; 19] {
         (COPY, (2, 10), 0, 0),
         (ADD, (2, 0), 0, -8),
         (SET, (3, 0), 0, RECORD as i32),
-        (CALL, (0, 0), 0, BPF_FUNC_SEQ_WRITE),
+        (CALL, (0, 0), 0, SEQ_WRITE),
         (SET, (0, 0), 0, 0),
         (EXIT, (0, 0), 0, 0),
     ]
-}
-
-fn encoded(program: &[Instruction]) -> Vec<u8> {
-    let registers =
-        |(to, from): (u8, u8)| if cfg!(target_endian = "little") { from << 4 | to } else { to << 4 | from };
-    let encode = |(operation, named, offset, constant): &Instruction| {
-        let mut bytes = [*operation, registers(*named), 0, 0, 0, 0, 0, 0];
-        put(&mut bytes, 2, &offset.to_ne_bytes());
-        put(&mut bytes, 4, &constant.to_ne_bytes());
-        bytes
-    };
-    program.iter().flat_map(encode).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
     use std::net::UdpSocket;
+    use std::os::fd::AsRawFd;
     use std::ops::ControlFlow;
 
     use super::super::descriptors::Descriptors;

@@ -2,6 +2,8 @@
 
 mod addresses;
 pub(crate) mod bind;
+pub(crate) mod bind_buckets;
+mod bpf;
 pub(super) mod carriers;
 pub(crate) mod change;
 pub(crate) mod close;

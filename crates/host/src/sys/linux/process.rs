@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use portolan_core::kernel::{cgroup, passwd, procfs};
 use portolan_core::owner::{Container, Owner};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::file;
 
@@ -56,6 +56,10 @@ impl Describer {
         let stat = procfs::stat(&text(&folder, "stat", file::SHORT)?).ok()?;
         let uid = text(&folder, "status", file::SHORT).and_then(|status| procfs::effective_uid(&status));
         let command = bytes(&folder, "cmdline", procfs::COMMAND_LIMIT as u64);
+        // The size of the directory is how many descriptors are open, since Linux 6.2; before that it is 0.
+        let handles = rustix::fs::statat(&folder, "fd", AtFlags::empty()).ok();
+        let handles = handles.and_then(|stat| u32::try_from(stat.st_size).ok()).filter(|count| *count > 0);
+        let limit = text(&folder, "limits", file::SHORT).and_then(|limits| procfs::open_files_limit(&limits));
         let executable = rustix::fs::readlinkat(&folder, "exe", Vec::new()).ok();
         let placement =
             text(&folder, "cgroup", file::SHORT).map(|text| cgroup::placement(&text)).unwrap_or_default();
@@ -71,6 +75,8 @@ impl Describer {
             user: uid.and_then(|uid| self.user(uid)),
             unit: placement.unit,
             container: placement.container,
+            handles,
+            handle_limit: limit,
         })
     }
 

@@ -45,6 +45,7 @@ pub(crate) fn settings() -> Reading<HostSettings> {
     let settings = Settings {
         unprivileged_port_start: number("net.ipv4.ip_unprivileged_port_start", gaps),
         tcp_tw_reuse: number("net.ipv4.tcp_tw_reuse", gaps),
+        tcp_tw_reuse_delay_ms: number("net.ipv4.tcp_tw_reuse_delay", gaps),
         tcp_max_tw_buckets: number("net.ipv4.tcp_max_tw_buckets", gaps),
         ipv4_nonlocal_bind: number("net.ipv4.ip_nonlocal_bind", gaps).map(|value: u8| value != 0),
         ipv6_nonlocal_bind: number("net.ipv6.ip_nonlocal_bind", gaps)

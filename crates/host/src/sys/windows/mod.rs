@@ -5,6 +5,7 @@
 
 mod addresses;
 pub(crate) mod bind;
+pub(crate) mod bind_buckets;
 mod buffer;
 pub(super) mod carriers;
 pub(crate) mod change;

@@ -1,0 +1,247 @@
+//! The census: who uses the room, counted once for everything that asks (the budget and its rules).
+//!
+//! A TIME_WAIT has no owner in any system: whose it was is told from the live sockets towards the same destination, and
+//! only where those are one process'.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::room::{self, Ask, Call, Connections, Left, Tuple};
+use crate::snapshot::Snapshot;
+use crate::socket::{Family, OwnerState, Socket, State, Transport};
+use crate::wording;
+
+/// Who uses sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum User {
+    /// A process: its index among the snapshot's owners.
+    Process(u32),
+    /// Ended connections, which no process has.
+    TimeWait,
+    /// Connections that their program has let go of and the kernel finishes.
+    Orphan,
+    /// The kernel itself.
+    Kernel,
+    /// A process that was not seen, or was not looked for.
+    Unseen,
+}
+
+impl User {
+    /// Whose a socket is: of several holders the first.
+    pub fn of(snapshot: &Snapshot, socket: &Socket) -> Self {
+        match (socket.state, socket.owner_state) {
+            (State::TimeWait, _) => Self::TimeWait,
+            (_, OwnerState::Seen) => snapshot
+                .holders_of(socket)
+                .first()
+                .map_or(Self::Unseen, |holder| Self::Process(holder.owner)),
+            (_, OwnerState::Nobody) => Self::Orphan,
+            (_, OwnerState::Kernel) => Self::Kernel,
+            (_, OwnerState::Hidden | OwnerState::NotAsked) => Self::Unseen,
+        }
+    }
+
+    /// In words: `nginx (pid 812, nginx.service)`.
+    pub fn name(self, snapshot: &Snapshot) -> String {
+        match self {
+            Self::Process(owner) => {
+                snapshot.owners.get(owner as usize).map(wording::process).unwrap_or_default()
+            }
+            Self::TimeWait => "ended connections in TIME_WAIT".to_owned(),
+            Self::Orphan => "connections that no process has any more".to_owned(),
+            Self::Kernel => "the kernel itself".to_owned(),
+            Self::Unseen => "sockets whose holder was not seen".to_owned(),
+        }
+    }
+}
+
+/// How many sockets in each state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct States([u32; State::ALL.len()]);
+
+impl States {
+    /// One more.
+    pub fn add(&mut self, state: State) {
+        if let Some(count) = self.0.get_mut(state as usize) {
+            *count += 1;
+        }
+    }
+
+    /// How many in that state.
+    pub fn of(&self, state: State) -> u32 {
+        self.0.get(state as usize).copied().unwrap_or(0)
+    }
+
+    /// How many in all.
+    pub fn total(&self) -> u32 {
+        self.0.iter().sum()
+    }
+
+    /// Those that there are, in the order of a connection's life.
+    pub fn each(&self) -> impl Iterator<Item = (State, u32)> {
+        State::ALL.into_iter().map(|state| (state, self.of(state))).filter(|(_, count)| *count > 0)
+    }
+}
+
+/// What one user has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Who.
+    pub user: User,
+    /// TCP sockets.
+    pub tcp: States,
+    /// How many UDP sockets.
+    pub udp: u32,
+}
+
+/// One destination: the room left, and who uses the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Towards {
+    /// From where to where.
+    pub tuple: Tuple,
+    /// The room left.
+    pub left: Left,
+    /// Sockets with a port of the range.
+    pub states: States,
+    /// Whose they are, who has most first.
+    pub users: Vec<(User, u32)>,
+}
+
+impl Towards {
+    /// The process that the TIME_WAIT sockets towards this destination belonged to, in all likelihood: the only one
+    /// with live sockets there.
+    pub fn likely_client(&self) -> Option<u32> {
+        let mut processes = self.users.iter().filter_map(|(user, _)| match user {
+            User::Process(owner) => Some(*owner),
+            _ => None,
+        });
+        let first = processes.next()?;
+        processes.next().is_none().then_some(first)
+    }
+}
+
+/// The room on one address, for bind(0) or UDP connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnAddress {
+    /// TCP or UDP.
+    pub transport: Transport,
+    /// Which call.
+    pub call: Call,
+    /// The address; the wildcard for all of its family.
+    pub address: IpAddr,
+    /// The room left.
+    pub left: Left,
+}
+
+/// What was counted.
+#[derive(Debug, Default)]
+pub struct Census {
+    /// TCP sockets by state.
+    pub tcp: States,
+    /// UDP sockets.
+    pub udp: u32,
+    /// Who has sockets, who has most first.
+    pub users: Vec<Usage>,
+    /// The destinations with the least room, the worst first.
+    pub towards: Vec<Towards>,
+    /// How many destinations there are in all.
+    pub destinations: usize,
+    /// The room towards a destination that no socket is connected to, for each family that has addresses.
+    pub elsewhere: Vec<(Family, Left)>,
+    /// The room on the wildcard addresses, for every other call.
+    pub on_wildcards: Vec<OnAddress>,
+}
+
+impl Census {
+    /// Counts, and keeps so many destinations.
+    pub fn of(snapshot: &Snapshot, destinations: usize) -> Self {
+        let mut census = Self::default();
+        census.count_users(snapshot);
+        let windows = crate::cause::is_windows(snapshot);
+        // Linux has one range, and one pass finds the tuples of both families; Windows has no room by destination.
+        let connections = if windows { None } else { room::connections(snapshot, Family::Ipv4) };
+        if let Some(connections) = &connections {
+            census.destinations = connections.len();
+            census.towards = towards(snapshot, connections, connections.worst(destinations));
+        }
+        for family in families(snapshot) {
+            let wildcard = wildcard(family);
+            let ask = Ask { transport: Transport::Tcp, call: Call::Connect, source: wildcard, destination: None };
+            let left = match &connections {
+                Some(connections) => Some(connections.to(wildcard, None)),
+                None => room::of(snapshot, &ask),
+            };
+            census.elsewhere.extend(left.map(|left| (family, left)));
+            for (transport, call) in
+                [(Transport::Tcp, Call::Bind), (Transport::Udp, Call::Connect), (Transport::Udp, Call::Bind)]
+            {
+                let left = room::of(snapshot, &Ask { transport, call, ..ask });
+                let address = wildcard;
+                census.on_wildcards.extend(left.map(|left| OnAddress { transport, call, address, left }));
+            }
+        }
+        census
+    }
+
+    fn count_users(&mut self, snapshot: &Snapshot) {
+        let mut users: HashMap<User, Usage> = HashMap::new();
+        for socket in &snapshot.sockets {
+            let user = User::of(snapshot, socket);
+            let usage =
+                users.entry(user).or_insert(Usage { user, tcp: States::default(), udp: 0 });
+            match socket.transport {
+                Transport::Tcp => {
+                    usage.tcp.add(socket.state);
+                    self.tcp.add(socket.state);
+                }
+                Transport::Udp => {
+                    usage.udp += 1;
+                    self.udp += 1;
+                }
+            }
+        }
+        self.users = users.into_values().collect();
+        self.users.sort_unstable_by_key(|usage| {
+            (std::cmp::Reverse(usage.tcp.total() + usage.udp), usage.user)
+        });
+    }
+}
+
+/// The families that the host has, by its ranges.
+fn families(snapshot: &Snapshot) -> impl Iterator<Item = Family> {
+    let has = |family| snapshot.ranges.iter().any(|range| range.family == family);
+    Family::ALL.into_iter().filter(move |family| has(*family))
+}
+
+/// The address that stands for all of a family.
+pub const fn wildcard(family: Family) -> IpAddr {
+    match family {
+        Family::Ipv4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        Family::Ipv6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    }
+}
+
+/// Who uses these destinations.
+pub fn towards(snapshot: &Snapshot, connections: &Connections, wanted: Vec<(Tuple, Left)>) -> Vec<Towards> {
+    let places: HashMap<Tuple, usize> =
+        wanted.iter().enumerate().map(|(place, (tuple, _))| (*tuple, place)).collect();
+    let mut states = vec![States::default(); wanted.len()];
+    let mut users: Vec<HashMap<User, u32>> = vec![HashMap::new(); wanted.len()];
+    for socket in &snapshot.sockets {
+        let Some(place) = connections.tuple_of(socket).and_then(|tuple| places.get(&tuple)) else { continue };
+        if let (Some(states), Some(users)) = (states.get_mut(*place), users.get_mut(*place)) {
+            states.add(socket.state);
+            *users.entry(User::of(snapshot, socket)).or_default() += 1;
+        }
+    }
+    wanted
+        .into_iter()
+        .zip(states)
+        .zip(users)
+        .map(|(((tuple, left), states), users)| {
+            let mut users: Vec<(User, u32)> = users.into_iter().collect();
+            users.sort_unstable_by_key(|(user, count)| (std::cmp::Reverse(*count), *user));
+            Towards { tuple, left, states, users }
+        })
+        .collect()
+}
