@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use portolan_host::Namespace;
 
 use crate::command::{
-    Command, chart, close, completions, explain, free, hold, list, man, pick, probe, range, reserve, schema,
+    Command, budget, chart, close, completions, explain, free, hold, list, man, pick, probe, range, reserve, schema,
     snapshot, undo, wait, who, why,
 };
 use crate::output::{FORMATS, Format};
@@ -66,6 +66,20 @@ pub(crate) struct General {
     pub(crate) color: Colour,
 }
 
+impl Portolan {
+    /// The command line as it is meant: `budget --from ADDRESS` names an address and no file.
+    pub(crate) fn settled(mut self) -> Self {
+        if let Some(Verb::Budget(budget)) = &mut self.verb
+            && budget.source.is_none()
+            && let Some(address) = self.general.from.as_ref().and_then(|from| from.to_str()?.parse().ok())
+        {
+            budget.source = Some(address);
+            self.general.from = None;
+        }
+        self
+    }
+}
+
 impl General {
     /// The format that was asked for.
     pub(crate) fn format(&self) -> &'static Format {
@@ -103,6 +117,7 @@ pub(crate) enum Verb {
     Why(why::Why),
     Range(range::Range),
     Reserve(reserve::Reserve),
+    Budget(budget::Budget),
     Free(free::Free),
     Close(close::Close),
     Undo(undo::Undo),
@@ -127,6 +142,7 @@ impl Verb {
             Self::Why(command) => command,
             Self::Range(command) => command,
             Self::Reserve(command) => command,
+            Self::Budget(command) => command,
             Self::Free(command) => command,
             Self::Close(command) => command,
             Self::Undo(command) => command,

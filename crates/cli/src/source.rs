@@ -40,6 +40,11 @@ impl Session {
         Ok(Arc::new(snapshot))
     }
 
+    /// What is to be seen of another network namespace of this machine.
+    pub(crate) fn see_in(&self, namespace: &Namespace, look: Look) -> Result<Rc<Snapshot>> {
+        Ok(Rc::new(portolan_host::look(&Look { namespace: namespace.clone(), ..look })?))
+    }
+
     /// Bind trials of a question; none where a file speaks, since no kernel can be asked then.
     pub(crate) fn try_bind(&self, question: &Question, seen: &Snapshot) -> Result<Vec<Trial>> {
         match self.from {
@@ -89,7 +94,8 @@ impl Session {
     }
 }
 
-fn read(path: &Path) -> Result<Snapshot> {
+/// The snapshot of a file; - reads stdin.
+pub(crate) fn read(path: &Path) -> Result<Snapshot> {
     let shown = path.display();
     let snapshot = if path == Path::new("-") {
         snapshot_file::read(io::stdin().lock())

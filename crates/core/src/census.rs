@@ -31,10 +31,9 @@ impl User {
     pub fn of(snapshot: &Snapshot, socket: &Socket) -> Self {
         match (socket.state, socket.owner_state) {
             (State::TimeWait, _) => Self::TimeWait,
-            (_, OwnerState::Seen) => snapshot
-                .holders_of(socket)
-                .first()
-                .map_or(Self::Unseen, |holder| Self::Process(holder.owner)),
+            (_, OwnerState::Seen) => {
+                snapshot.holders_of(socket).first().map_or(Self::Unseen, |holder| Self::Process(holder.owner))
+            }
             (_, OwnerState::Nobody) => Self::Orphan,
             (_, OwnerState::Kernel) => Self::Kernel,
             (_, OwnerState::Hidden | OwnerState::NotAsked) => Self::Unseen,
@@ -166,7 +165,8 @@ impl Census {
         }
         for family in families(snapshot) {
             let wildcard = wildcard(family);
-            let ask = Ask { transport: Transport::Tcp, call: Call::Connect, source: wildcard, destination: None };
+            let ask =
+                Ask { transport: Transport::Tcp, call: Call::Connect, source: wildcard, destination: None };
             let left = match &connections {
                 Some(connections) => Some(connections.to(wildcard, None)),
                 None => room::of(snapshot, &ask),
@@ -187,8 +187,7 @@ impl Census {
         let mut users: HashMap<User, Usage> = HashMap::new();
         for socket in &snapshot.sockets {
             let user = User::of(snapshot, socket);
-            let usage =
-                users.entry(user).or_insert(Usage { user, tcp: States::default(), udp: 0 });
+            let usage = users.entry(user).or_insert(Usage { user, tcp: States::default(), udp: 0 });
             match socket.transport {
                 Transport::Tcp => {
                     usage.tcp.add(socket.state);
@@ -201,9 +200,8 @@ impl Census {
             }
         }
         self.users = users.into_values().collect();
-        self.users.sort_unstable_by_key(|usage| {
-            (std::cmp::Reverse(usage.tcp.total() + usage.udp), usage.user)
-        });
+        self.users
+            .sort_unstable_by_key(|usage| (std::cmp::Reverse(usage.tcp.total() + usage.udp), usage.user));
     }
 }
 

@@ -14,6 +14,7 @@ pub mod diagnose;
 pub mod excluded;
 pub mod import;
 pub mod kernel;
+pub mod limits;
 mod listing;
 pub mod owner;
 pub mod pick;

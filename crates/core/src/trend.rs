@@ -44,12 +44,12 @@ pub struct End {
 }
 
 /// So many samples are compared, each with each; more are thinned out evenly.
-const MOST: usize = 300;
+const MOST: usize = 150;
 /// With fewer samples nothing is called a trend.
 const FEWEST: usize = 6;
 /// 95 % of a normal distribution lie within so many standard deviations.
 const WITHIN: f64 = 1.96;
-/// All of the growth must be this many times what nine tenths of the samples are scattered about the line.
+/// All of the growth must be this many times what four fifths of the samples are scattered about the line.
 const BEYOND_SCATTER: f64 = 2.0;
 /// A third's slope must be at least this part of the whole's.
 const STEADY: f64 = 0.25;
@@ -141,7 +141,7 @@ fn is_scattered(samples: &[Sample], whole: Slope) -> bool {
         samples.iter().map(|sample| sample.value - whole.per_second * seconds(*first, *sample)).collect();
     rest.sort_unstable_by(f64::total_cmp);
     let at = |part: usize| rest.get((rest.len() - 1) * part / 20).copied().unwrap_or(0.0);
-    (whole.per_second * whole.over_s).abs() < BEYOND_SCATTER * (at(19) - at(1))
+    (whole.per_second * whole.over_s).abs() < BEYOND_SCATTER * (at(18) - at(2))
 }
 
 /// Whether every third goes the same way.
@@ -240,7 +240,8 @@ mod tests {
 
     #[test]
     fn noise_alone_is_no_trend() {
-        let found = (0..200).filter(|seed| slope(&series(150, 60, |_| 500.0, 100.0, *seed)).is_some()).count();
+        let found =
+            (0..200).filter(|seed| slope(&series(150, 60, |_| 500.0, 100.0, *seed)).is_some()).count();
         assert!(found <= 2, "{found} of 200");
     }
 

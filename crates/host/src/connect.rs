@@ -4,7 +4,7 @@
 //! (a firewall can refuse in the closed port's name).
 
 use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -65,6 +65,24 @@ pub fn connect(namespace: &Namespace, address: SocketAddr, limit: Duration) -> R
             _ => Attempt::Failed(error),
         },
     })
+}
+
+/// The address that the system would send from to that one; none where it knows no way there. Nothing is sent.
+///
+/// # Errors
+/// The namespace cannot be entered, or no UDP port is left to ask with.
+pub fn source_towards(namespace: &Namespace, to: SocketAddr) -> Result<Option<IpAddr>, Error> {
+    let any: IpAddr = match to {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    // A datagram socket takes the route and its source when it is connected.
+    let asked: io::Result<Option<SocketAddr>> = sys::within(namespace, || {
+        let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
+        Ok(socket.connect(to).and_then(|()| socket.local_addr()).ok())
+    })?;
+    let error = |source| Error::new(format!("ask the system for a way to {}", to.ip()), source);
+    asked.map(|local| local.map(|local| local.ip())).map_err(error)
 }
 
 /// A connection to a free port of the ephemeral range may be given that very port, and then meets itself.

@@ -73,7 +73,8 @@ pub struct Sections {
 
 impl Sections {
     /// All of them.
-    pub const ALL: Self = Self { settings: true, buckets: true, counters: true, carriers: true, firewall: true };
+    pub const ALL: Self =
+        Self { settings: true, buckets: true, counters: true, carriers: true, firewall: true };
 }
 
 /// What to look at.
@@ -129,6 +130,12 @@ fn add_buckets(look: &Look, snapshot: &mut Snapshot, gaps: &mut Vec<Gap>) -> Res
     let Some(range) = snapshot.range_of(Transport::Tcp, Family::Ipv4).map(|found| found.range) else {
         return Ok(());
     };
+    let has_peer = |s: &&Socket| s.transport == Transport::Tcp && s.remote_port != 0;
+    if !snapshot.sockets.iter().filter(has_peer).any(|socket| range.contains(socket.local_port)) {
+        // Nothing there that the socket table does not tell.
+        snapshot.burnt = Some(Vec::new());
+        return Ok(());
+    }
     let buckets = sys::bind_buckets(&look.namespace, range)?.into_value(gaps);
     let Some(Buckets { burnt, unstamped }) = buckets else { return Ok(()) };
     for socket in snapshot.sockets.iter_mut().filter(|s| s.state == State::TimeWait) {

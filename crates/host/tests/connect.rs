@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use portolan_host::Namespace;
-use portolan_host::connect::{Attempt, connect, resolve};
+use portolan_host::connect::{Attempt, connect, resolve, source_towards};
 use portolan_testbed::Held;
 
 const LIMIT: Duration = Duration::from_secs(5);
@@ -55,4 +55,18 @@ fn names_resolve_and_a_name_without_address_is_an_error() {
     assert_eq!(addresses, ["127.0.0.1:80".parse().unwrap()]);
     let error = resolve(&Namespace::Own, "a..b", 80, LIMIT).unwrap_err().to_string();
     assert!(error.starts_with("cannot resolve 'a..b'"), "{error}");
+}
+
+#[test]
+fn the_source_is_the_one_that_the_system_would_choose() {
+    let (near, far) = (portolan_testbed::Namespace::new(), portolan_testbed::Namespace::new());
+    near.link("192.0.2.1/24", &far, "192.0.2.2/24");
+    let named = Namespace::Named(near.name().to_owned());
+    let source = |to: &str| source_towards(&named, to.parse().unwrap()).unwrap().map(|ip| ip.to_string());
+    assert_eq!(source("192.0.2.2:80").as_deref(), Some("192.0.2.1"));
+    assert_eq!(source("[::1]:80").as_deref(), Some("::1"));
+    assert_eq!(source("198.51.100.1:80"), None, "there is no way");
+    near.sysctl("net.ipv4.ip_local_port_range", "40000 40000");
+    let _held = Held::new(&near, "udp 0.0.0.0:40000");
+    assert!(source_towards(&named, "192.0.2.2:80".parse().unwrap()).is_err(), "no port to ask with");
 }

@@ -148,10 +148,11 @@ impl Kept {
         let mut addresses = Vec::new();
         for _ in 0..word.count {
             let (listens, from) = match word.closed_by_client {
-                true => (SocketAddr::new(word.at.ip(), 0), Some(word.at)),
+                true => (word.connect.unwrap_or(SocketAddr::new(word.at.ip(), 0)), Some(word.at)),
                 false => (word.at, word.from),
             };
-            let listener = listener(word, listens)?;
+            // The listener's port is its own, whatever the client leaves to connect().
+            let listener = listener(&Word { no_port: false, ..word.clone() }, listens)?;
             let client = client(word, from, local(&listener)?)?;
             let server = accepted(&listener)?;
             let (first, second) = if word.closed_by_client { (client, server) } else { (server, client) };

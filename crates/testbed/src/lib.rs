@@ -26,7 +26,7 @@ pub use machine::{FileSeen, Machine, Seen};
 pub use measured::{Measured, measured};
 pub use namespace::Namespace;
 pub use nested_systemd::NestedSystemd;
-pub use system::{ignore_sigterm, own_mounts, refuse_bind};
+pub use system::{ignore_sigterm, leave_port_to_connect, own_mounts, refuse_bind};
 
 /// Descriptors beside those of the sockets: standard streams, pipes to workers, listeners.
 const SPARE_DESCRIPTORS: u64 = 256;

@@ -3,6 +3,7 @@
 mod enter;
 mod hold;
 mod sockets;
+mod until_refused;
 mod words;
 
 use std::env;
@@ -19,10 +20,15 @@ testbed hold [--uid N] [--name NAME] [--ignore-sigterm] WORD ADDR:PORT [OPTION]�
     connections   a listener with connections to it, both ends held here
                   --from ADDR:PORT, --close-listener, --as-client (the listener is someone else's),
                   --connect ADDR:PORT (where the listener is reached)
-    time-wait     a TIME_WAIT at that address     --closed-by server|client (whose address it is; default server)
+    time-wait     a TIME_WAIT at that address     --closed-by server|client (whose address it is; default server),
+                  --connect ADDR:PORT (where the server listens)
     close-wait    a listener whose peers have closed and it has not     --close-listener
 
-    each word     --count N, --reuseaddr, --reuseport, --v6only, --dual, --freebind
+    each word     --count N, --reuseaddr, --reuseport, --v6only, --dual, --freebind,
+                  --no-port (IP_BIND_ADDRESS_NO_PORT: the port of --from ADDR:0 is left to connect)
+
+testbed until-refused tcp-connect|udp-connect ADDR:0 ADDR:PORT | tcp-bind|udp-bind ADDR:0
+    makes the same call over and over, keeps every socket, and says how often it succeeded and what refused it
 
 testbed enter NETNS-FILE [--bind FOLDER FOLDER]… [--uid N] PROGRAM [ARGUMENT]…
     runs a program inside a network namespace; for it alone the first folder of a pair lies over the second
@@ -36,6 +42,7 @@ fn main() -> ExitCode {
         Some((verb, rest)) if verb == "hold" => hold::hold(rest),
         Some((verb, rest)) if verb == "enter" => enter::enter(rest),
         Some((verb, [program, rest @ ..])) if verb == "refuse-bind" => refuse_bind(program, rest),
+        Some((verb, rest)) if verb == "until-refused" => until_refused::until_refused(rest),
         Some((verb, [])) if verb == hold::WORKER => hold::work(),
         _ => Err(anyhow::anyhow!("{USAGE}")),
     };

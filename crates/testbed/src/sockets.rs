@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::Context;
+use portolan_testbed::leave_port_to_connect;
 use rustix::net::{
     AddressFamily, SocketFlags, SocketType, accept_with, bind, connect, getsockname, listen, socket_with,
     sockopt,
@@ -19,6 +20,9 @@ pub(crate) fn bound(word: &Word, kind: SocketType, at: SocketAddr) -> anyhow::Re
     sockopt::set_socket_reuseport(&socket, word.reuse_port)?;
     if let (true, Some(only)) = (at.is_ipv6(), word.v6_only) {
         sockopt::set_ipv6_v6only(&socket, only)?;
+    }
+    if word.no_port {
+        leave_port_to_connect(&socket)?;
     }
     if word.freebind {
         sockopt::set_ip_freebind(&socket, true)?;

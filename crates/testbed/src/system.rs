@@ -1,11 +1,11 @@
 //! The system calls that no safe crate offers: wait4(2), which alone tells what one child used, ignoring a signal
-//! with signal(2), a seccomp(2) filter that refuses one call, a mount namespace by unshare(2), and a TUN device by ioctl(2).
-//! All of this crate's `unsafe` stands here.
+//! with signal(2), a seccomp(2) filter that refuses one call, a mount namespace by unshare(2), a TUN device by ioctl(2),
+//! and one option by setsockopt(2). All of this crate's `unsafe` stands here.
 
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -65,6 +65,23 @@ pub(crate) fn open_tun(name: &str) -> io::Result<File> {
         0 => Ok(file),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Leaves the port of a bind with port 0 to connect(): IP_BIND_ADDRESS_NO_PORT, for sockets of both families.
+pub fn leave_port_to_connect(socket: impl AsFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the option's value is a live integer of that length, which the kernel only reads.
+    let answer = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            length,
+        )
+    };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// What a child used.

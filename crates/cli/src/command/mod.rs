@@ -2,6 +2,7 @@
 //!
 //! A new command is a new file here and a variant in `args.rs`.
 
+pub(crate) mod budget;
 pub(crate) mod chart;
 pub(crate) mod close;
 pub(crate) mod completions;
@@ -65,6 +66,7 @@ pub(crate) static SCHEMAS: &[(&str, MakeSchema)] = &[
     ("range", range::schema),
     ("reserve", reserve::schema),
     ("reserve-suggest", reserve::suggest_schema),
+    ("budget", budget::schema),
     ("free", free::schema),
     ("close", changing::schema),
     ("change", changing::schema),

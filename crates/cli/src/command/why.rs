@@ -125,7 +125,7 @@ impl Command for Why {
         let question = Question { uid: uid.or(question.uid), ..question.clone() };
         let snapshot = session.see(look(&question))?;
         let trials = session.try_bind(&question, &snapshot)?;
-        let findings = diagnose(&Case { snapshot: &snapshot, question: Some(&question), trials: &trials });
+        let findings = diagnose(&Case::asked(&snapshot, &question, &trials));
         let found = Found { trials, findings, gaps: snapshot.gaps.clone(), is_file: session.is_file() };
         Ok(Output::Report(report(&asked, &question, found)))
     }

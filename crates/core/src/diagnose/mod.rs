@@ -36,9 +36,12 @@ use std::net::{IpAddr, SocketAddr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::census::Census;
 use crate::port::Port;
+use crate::room::Tuple;
 use crate::snapshot::Snapshot;
 use crate::socket::{Family, Transport};
+use crate::trend::Slope;
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -185,6 +188,33 @@ pub struct Case<'a> {
     pub question: Option<&'a Question>,
     /// What the bind trials gave; empty when none were made (`--from`).
     pub trials: &'a [Trial],
+    /// Who uses the room; none where the question is about one port.
+    pub census: Option<&'a Census>,
+    /// An earlier look at the same host, for what grows; none where there is none.
+    pub earlier: Option<&'a Snapshot>,
+    /// How the room towards destinations changes: those with a steady trend.
+    pub trends: &'a [RoomTrend],
+}
+
+impl<'a> Case<'a> {
+    /// The whole host, without a question.
+    pub const fn host(snapshot: &'a Snapshot, census: &'a Census) -> Self {
+        Self { snapshot, question: None, trials: &[], census: Some(census), earlier: None, trends: &[] }
+    }
+
+    /// One question, and what the kernel said to it.
+    pub const fn asked(snapshot: &'a Snapshot, question: &'a Question, trials: &'a [Trial]) -> Self {
+        Self { snapshot, question: Some(question), trials, census: None, earlier: None, trends: &[] }
+    }
+}
+
+/// How the room left towards a destination changes: ports a second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RoomTrend {
+    /// From where to where.
+    pub tuple: Tuple,
+    /// How fast.
+    pub slope: Slope,
 }
 
 /// One rule.
@@ -231,9 +261,22 @@ pub static RULES: &[Rule] = &[
     reserved_ports_without_effect::RULE,
 ];
 
+/// The rules about room, by their ids: what `budget` asks.
+pub static ROOM: &[&str] = &["range-exhausted"];
+
 /// Every finding of a case, the most severe first.
 pub fn diagnose(case: &Case<'_>) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = RULES.iter().flat_map(|rule| (rule.check)(case)).collect();
+    findings(case, |_| true)
+}
+
+/// The findings of the rules about room, the most severe first.
+pub fn diagnose_room(case: &Case<'_>) -> Vec<Finding> {
+    findings(case, |rule| ROOM.contains(&rule.id))
+}
+
+fn findings(case: &Case<'_>, wanted: impl Fn(&Rule) -> bool) -> Vec<Finding> {
+    let rules = RULES.iter().filter(|rule| wanted(rule));
+    let mut findings: Vec<Finding> = rules.flat_map(|rule| (rule.check)(case)).collect();
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings
 }

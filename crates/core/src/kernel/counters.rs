@@ -1,7 +1,8 @@
 //! The kernel's counters about sockets and connections, under names like `TCP.tw` and `TcpExt.ListenDrops`.
 //!
 //! Source: net/ipv4/proc.c and net/ipv6/proc.c (sockstat, sockstat6, netstat, snmp),
-//! net/netfilter/nf_conntrack_standalone.c (stat/nf_conntrack), Documentation/admin-guide/sysctl/fs.rst (file-nr).
+//! net/netfilter/nf_conntrack_standalone.c (stat/nf_conntrack), Documentation/admin-guide/sysctl/fs.rst (file-nr),
+//! Documentation/networking/ip-sysctl.rst (tcp_mem).
 //! Left out on purpose: values below 0 (Tcp.MaxConn is -1: "not fixed").
 
 use std::collections::BTreeMap;
@@ -74,6 +75,15 @@ pub fn file_numbers(text: &str, counters: &mut Counters) -> Result<(), Malformed
     Ok(())
 }
 
+/// tcp_mem and udp_mem, in pages: from where on the kernel no longer cares, is under pressure, and refuses.
+pub fn memory(name: &'static str, text: &str, counters: &mut Counters) -> Result<(), Malformed> {
+    let numbers: Vec<u64> = text.split_whitespace().map_while(|word| word.parse().ok()).collect();
+    let [_, pressure, max] = numbers[..] else { return Err(Malformed::new(name, text)) };
+    counters.insert(format!("{name}.pressure"), pressure);
+    counters.insert(format!("{name}.max"), max);
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,7 +103,9 @@ mod tests {
         name_and_value_lines(SNMP, &["Tcp", "Udp"], &mut counters).unwrap();
         conntrack_statistics(CONNTRACK, &mut counters).unwrap();
         file_numbers("540\t0\t2466171\n", &mut counters).unwrap();
+        memory("tcp_mem", "22566\t30091\t45132\n", &mut counters).unwrap();
         let value = |name: &str| counters.get(name).copied();
+        assert_eq!((value("tcp_mem.pressure"), value("tcp_mem.max")), (Some(30_091), Some(45_132)));
         assert_eq!((value("TCP.tw"), value("sockets.used")), (Some(1), Some(18)));
         assert_eq!((value("Tcp.ActiveOpens"), value("Udp.InDatagrams")), (Some(25), Some(50)));
         assert_eq!((value("Tcp.MaxConn"), value("Ip.Forwarding")), (None, None));
@@ -113,6 +125,7 @@ mod tests {
         assert!(conntrack_statistics("", sum).is_err());
         assert!(conntrack_statistics("entries drop\n0 zz", sum).is_err());
         assert!(file_numbers("1 2", sum).is_err());
+        assert!(memory("tcp_mem", "1 2", sum).is_err());
         for end in 0..CONNTRACK.len() {
             let _ = conntrack_statistics(&CONNTRACK[..end], &mut Counters::new());
             let _ = name_and_value_lines(&SNMP[..end.min(SNMP.len())], &["Tcp"], &mut Counters::new());

@@ -45,6 +45,7 @@ impl Tally {
 }
 
 /// Every destination that TCP sockets of the range are connected to.
+#[derive(Debug)]
 pub struct Connections {
     base: Base,
     interfaces: Vec<u32>,

@@ -125,6 +125,7 @@ pub struct Left {
 }
 
 /// What stands between the range and who asks: the same for every destination.
+#[derive(Debug)]
 pub(crate) struct Base {
     pub(crate) range: PortRange,
     pub(crate) reserved: PortSet,
@@ -186,11 +187,7 @@ pub fn of(snapshot: &Snapshot, ask: &Ask) -> Option<Left> {
 }
 
 /// Sockets of a transport whose local port lies in a range.
-fn in_range(
-    snapshot: &Snapshot,
-    transport: Transport,
-    range: PortRange,
-) -> impl Iterator<Item = &Socket> {
+fn in_range(snapshot: &Snapshot, transport: Transport, range: PortRange) -> impl Iterator<Item = &Socket> {
     snapshot.sockets.iter().filter(move |s| s.transport == transport && range.contains(s.local_port))
 }
 

@@ -160,12 +160,8 @@ fn an_explicitly_bound_time_wait_is_no_room_even_where_it_could_be_reused() {
 
 #[test]
 fn a_mapped_address_is_the_same_destination() {
-    let mut seen = with(
-        machine(40000, 40099),
-        State::Established,
-        "[::ffff:10.0.0.1]:40000",
-        "[::ffff:10.0.0.9]:80",
-    );
+    let mut seen =
+        with(machine(40000, 40099), State::Established, "[::ffff:10.0.0.1]:40000", "[::ffff:10.0.0.9]:80");
     seen.burnt = Some(Vec::new());
     assert_eq!(connect(&seen, "10.0.0.1", "10.0.0.9:80").used, 1);
     assert_eq!(connect(&seen, "::ffff:10.0.0.1", "[::ffff:10.0.0.9]:80").used, 1);

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use portolan_core::census::Census;
 use portolan_core::diagnose::{Case, Finding, Outcome, Question, Reuse, Severity, Trial, diagnose};
 use portolan_core::owner::{Holder, Origin, Owner};
 use portolan_core::port::{Port, PortRange};
@@ -171,11 +172,11 @@ pub(crate) fn ask(snapshot: &Snapshot, text: &str, trials: &[&str]) -> Vec<Findi
 pub(crate) fn ask_as(snapshot: &Snapshot, question: &Question, trials: &[&str]) -> Vec<Finding> {
     let port = question.port.map_or(0, u16::from);
     let trials: Vec<Trial> = trials.iter().map(|text| trial(text, port)).collect();
-    diagnose(&Case { snapshot, question: Some(question), trials: &trials })
+    diagnose(&Case::asked(snapshot, question, &trials))
 }
 
 pub(crate) fn chart(snapshot: &Snapshot) -> Vec<Finding> {
-    diagnose(&Case { snapshot, question: None, trials: &[] })
+    diagnose(&Case::host(snapshot, &Census::of(snapshot, 100)))
 }
 
 pub(crate) const REFUSED: &[&str] =

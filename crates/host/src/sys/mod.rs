@@ -132,7 +132,10 @@ pub fn settings(namespace: &Namespace) -> Result<Reading<HostSettings>, Error> {
 
 /// What the bind buckets of a namespace know of a range's ports; none, with a gap, where they may not be read, and none
 /// where the system has none. Fails where the namespace cannot be entered.
-pub(crate) fn bind_buckets(namespace: &Namespace, range: PortRange) -> Result<Reading<Option<Buckets>>, Error> {
+pub(crate) fn bind_buckets(
+    namespace: &Namespace,
+    range: PortRange,
+) -> Result<Reading<Option<Buckets>>, Error> {
     within(namespace, move || system::bind_buckets::read(range))
 }
 
@@ -167,6 +170,11 @@ pub fn host(namespace: &Namespace) -> Result<Host, Error> {
 /// Names of ports; none where the system has no list.
 pub fn services() -> Services {
     system::host::services()
+}
+
+/// Every network namespace that can be seen, each once, with a name for people; the one of this process is first.
+pub fn namespaces() -> Reading<Vec<(String, Namespace)>> {
+    system::namespace::all()
 }
 
 /// The user of a name or number.

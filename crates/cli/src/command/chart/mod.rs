@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
+use portolan_core::census::Census;
 use portolan_core::diagnose::{Case, Finding, diagnose};
 use portolan_core::kernel::services::Services;
 use portolan_core::port::{PortRange, PortSet};
@@ -34,6 +35,9 @@ Examples:
   portolan --from before.json
   portolan chart --json")]
 pub(crate) struct Chart {}
+
+/// How many destinations, those with the least room, findings may speak of.
+const DESTINATIONS: usize = 20;
 
 /// The chart as data.
 #[derive(Serialize, JsonSchema)]
@@ -70,7 +74,7 @@ impl Command for Chart {
         let snapshot = session.see(Look {
             sockets: Some(SocketFilter::default()),
             owners: OwnerSearch::All,
-            sections: Sections { settings: true, counters: true, carriers: true, firewall: false },
+            sections: Sections { firewall: false, buckets: false, ..Sections::ALL },
             ..Look::default()
         })?;
         Ok(Output::Report(report(&snapshot, &session.services())))
@@ -91,7 +95,7 @@ fn report(snapshot: &Arc<Snapshot>, services: &Services) -> Report {
         unprivileged_port_start: snapshot.settings.unprivileged_port_start,
         listeners: listeners::of(snapshot, services),
         room: room::of(snapshot),
-        findings: diagnose(&Case { snapshot, question: None, trials: &[] }),
+        findings: diagnose(&Case::host(snapshot, &Census::of(snapshot, DESTINATIONS))),
         gaps: snapshot.gaps.clone(),
     };
     let blocks = sheet.blocks(snapshot);

@@ -142,4 +142,3 @@ fn encoded(program: &[Instruction]) -> Vec<u8> {
     };
     program.iter().flat_map(encode).collect()
 }
-

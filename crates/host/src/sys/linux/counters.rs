@@ -15,7 +15,7 @@ use super::file;
 type Decode = fn(&str, &mut Counters) -> Result<(), Malformed>;
 
 /// Each file, whether every kernel has it, and how it is read.
-const FILES: [(&str, bool, Decode); 8] = [
+const FILES: [(&str, bool, Decode); 12] = [
     ("/proc/thread-self/net/sockstat", true, counters::sockstat),
     ("/proc/thread-self/net/sockstat6", false, counters::sockstat),
     ("/proc/thread-self/net/netstat", true, |text, into| {
@@ -30,6 +30,11 @@ const FILES: [(&str, bool, Decode); 8] = [
     }),
     ("/proc/sys/net/netfilter/nf_conntrack_max", false, |text, into| number("nf_conntrack.max", text, into)),
     ("/proc/sys/fs/file-nr", true, counters::file_numbers),
+    // Shown in the first network namespace alone, but for the last, which each has.
+    ("/proc/sys/net/ipv4/tcp_max_orphans", false, |text, into| number("tcp_max_orphans", text, into)),
+    ("/proc/sys/net/ipv4/tcp_mem", false, |text, into| counters::memory("tcp_mem", text, into)),
+    ("/proc/sys/net/ipv4/udp_mem", false, |text, into| counters::memory("udp_mem", text, into)),
+    ("/proc/sys/net/core/somaxconn", false, |text, into| number("somaxconn", text, into)),
 ];
 
 fn number(name: &'static str, text: &str, counters: &mut Counters) -> Result<(), Malformed> {

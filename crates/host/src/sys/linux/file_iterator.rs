@@ -100,8 +100,8 @@ fn program(offsets: &Offsets) -> [Instruction; 19] {
 mod tests {
     use std::collections::BTreeSet;
     use std::net::UdpSocket;
-    use std::os::fd::AsRawFd;
     use std::ops::ControlFlow;
+    use std::os::fd::AsRawFd;
 
     use super::super::descriptors::Descriptors;
     use super::*;

@@ -4,11 +4,15 @@
 //! /proc/thread-self/net, /proc/sys/net, new sockets and programs that are started belong to it. Left out on purpose:
 //! mount namespaces, so files of /etc and /sys stay those of this process.
 
-use std::fs::File;
+use std::collections::HashSet;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::thread;
 
+use portolan_core::snapshot::{Gap, GapReason, Reading};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::{Error, Namespace};
@@ -48,25 +52,72 @@ pub(crate) fn within<T: Send>(namespace: &Namespace, work: impl FnOnce() -> T + 
     }
 }
 
+/// Every network namespace that can be seen, each once: that of this process, those with a name, those of processes.
+pub(crate) fn all() -> Reading<Vec<(String, Namespace)>> {
+    let mut gaps = Vec::new();
+    let mut found = vec![("of this process".to_owned(), Namespace::Own)];
+    let mut known: HashSet<u64> = inode("/proc/self/ns/net").into_iter().collect();
+    for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if inode(entry.path()).is_ok_and(|inode| known.insert(inode)) {
+            found.push((name.clone(), Namespace::Named(name)));
+        }
+    }
+    let mut denied = 0;
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut pids: Vec<u32> = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    pids.sort_unstable();
+    for pid in pids {
+        match inode(format!("/proc/{pid}/ns/net")) {
+            Ok(inode) if known.insert(inode) => found.push((format!("of process {pid}"), Namespace::Of(pid))),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => denied += 1,
+            Ok(_) | Err(_) => {}
+        }
+    }
+    if denied > 0 {
+        let detail = format!("the network namespaces of {denied} processes are not visible");
+        gaps.push(Gap::new("network namespaces", GapReason::Denied, detail).with_remedy("run as root"));
+    }
+    Reading { value: found, gaps }
+}
+
+/// The namespace behind a file of nsfs.
+fn inode(path: impl AsRef<Path>) -> io::Result<u64> {
+    fs::metadata(path).map(|file| file.ino())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
-
     use super::*;
 
-    fn inode() -> u64 {
-        std::fs::metadata("/proc/thread-self/ns/net").unwrap().ino()
+    fn own_inode() -> u64 {
+        inode("/proc/thread-self/ns/net").unwrap()
+    }
+
+    #[test]
+    fn every_namespace_is_named_once() {
+        let (named, other) = (portolan_testbed::Namespace::new(), portolan_testbed::Namespace::new());
+        let _held = portolan_testbed::Held::new(&other, "tcp-listen 127.0.0.1:80");
+        let found = all().value;
+        for namespace in [&named, &other] {
+            assert_eq!(found.iter().filter(|(name, _)| name == namespace.name()).count(), 1);
+        }
+        assert_eq!(found[0].1, Namespace::Own);
+        let mut names: Vec<&String> = found.iter().map(|(name, _)| name).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), found.len());
     }
 
     #[test]
     fn work_runs_in_the_named_namespace_and_leaves_this_thread_where_it_is() {
-        let before = inode();
+        let before = own_inode();
         let namespace = portolan_testbed::Namespace::new();
         let named = Namespace::Named(namespace.name().to_owned());
-        assert_eq!(within(&named, inode).unwrap(), namespace.inode());
-        assert_eq!(within(&Namespace::Of(std::process::id()), inode).unwrap(), before);
-        assert_eq!(within(&Namespace::Own, inode).unwrap(), before);
-        assert_eq!(inode(), before);
+        assert_eq!(within(&named, own_inode).unwrap(), namespace.inode());
+        assert_eq!(within(&Namespace::Of(std::process::id()), own_inode).unwrap(), before);
+        assert_eq!(within(&Namespace::Own, own_inode).unwrap(), before);
+        assert_eq!(own_inode(), before);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 
 use std::io;
 
+use portolan_core::snapshot::Reading;
+
 use crate::{Error, Namespace};
 
 /// Runs `work` in place.
@@ -21,4 +23,9 @@ pub(crate) fn within<T: Send>(namespace: &Namespace, work: impl FnOnce() -> T + 
             ),
         )),
     }
+}
+
+/// The one that there is.
+pub(crate) fn all() -> Reading<Vec<(String, Namespace)>> {
+    Reading::whole(vec![("of this machine".to_owned(), Namespace::Own)])
 }

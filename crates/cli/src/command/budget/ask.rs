@@ -1,0 +1,191 @@
+//! What is asked of the room, as it was typed, and the answers: a row for each way to be given a port.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::Result;
+use portolan_core::census;
+use portolan_core::room::{self, Ask, Call};
+use portolan_core::snapshot::Snapshot;
+use portolan_core::socket::{Family, Transport};
+use portolan_host::connect;
+
+use super::DESTINATIONS;
+use super::rows::RoomRow;
+use crate::exit::Misuse;
+use crate::source::Session;
+
+/// How long a name server is waited for.
+const RESOLVE: Duration = Duration::from_secs(5);
+
+/// A host, by name or address, and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HostPort {
+    host: String,
+    port: u16,
+}
+
+impl HostPort {
+    /// Reads `db:5432`, `10.0.0.7:80`, `[::1]:80`.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let example = "type it as in db.example:5432 or [::1]:80";
+        let (host, port) =
+            text.rsplit_once(':').ok_or_else(|| format!("'{text}' names no port; {example}"))?;
+        let port: portolan_core::port::Port = port.parse().map_err(|error| format!("{error}; {example}"))?;
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let is_name = |host: &str| {
+            !host.is_empty()
+                && host.len() <= 253
+                && host.chars().all(|c| !c.is_whitespace() && !c.is_control() && !"/:[]@".contains(c))
+        };
+        let host = match bare {
+            Some(bare) if bare.parse::<std::net::Ipv6Addr>().is_ok() => bare,
+            None if is_name(host) => host,
+            _ => return Err(format!("'{text}' is no HOST:PORT; {example}")),
+        };
+        Ok(Self { host: host.to_owned(), port: port.number() })
+    }
+
+    /// Its addresses; a file can only be asked for one that was typed.
+    pub(super) fn resolve(&self, session: &Session) -> Result<Vec<SocketAddr>> {
+        if let Ok(address) = self.host.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(address, self.port)]);
+        }
+        if session.is_file() {
+            let text = format!("a snapshot knows no names: give the address of '{}'", self.host);
+            return Err(Misuse(text).into());
+        }
+        Ok(connect::resolve(session.namespace(), &self.host, self.port, RESOLVE)?)
+    }
+}
+
+impl std::fmt::Display for HostPort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// What is asked; empty lists ask for all.
+#[derive(Debug, Default)]
+pub(super) struct Question {
+    pub(super) sources: Vec<IpAddr>,
+    pub(super) destinations: Vec<SocketAddr>,
+    pub(super) udp: bool,
+    pub(super) bind: bool,
+}
+
+/// The rows, the least room first, and how many destinations there were to choose from.
+pub(super) struct Answer {
+    pub(super) rows: Vec<RoomRow>,
+    pub(super) destinations: usize,
+}
+
+/// The addresses that the system would choose towards these destinations; empty where it was not asked.
+pub(super) fn chosen_sources(session: &Session, destinations: &[SocketAddr]) -> Vec<IpAddr> {
+    if session.is_file() {
+        return Vec::new();
+    }
+    let source = |to: &SocketAddr| connect::source_towards(session.namespace(), *to).ok().flatten();
+    let mut sources: Vec<IpAddr> = destinations.iter().filter_map(source).collect();
+    sources.sort_unstable();
+    sources.dedup();
+    sources
+}
+
+/// Answers.
+pub(super) fn answer(snapshot: &Rc<Snapshot>, question: &Question) -> Answer {
+    let mut answer = Answer { rows: Vec::new(), destinations: 0 };
+    if !question.udp && !question.bind {
+        towards(snapshot, question, &mut answer);
+    }
+    if question.destinations.is_empty() {
+        answer.rows.extend(on_addresses(snapshot, question));
+    }
+    answer.rows.sort_by_key(|row| (row.left.room.min, row.left.room.max));
+    answer
+}
+
+fn towards(snapshot: &Rc<Snapshot>, question: &Question, answer: &mut Answer) {
+    let windows = snapshot.host.system == portolan_core::snapshot::System::Windows;
+    let connections = if windows { None } else { room::connections(snapshot, Family::Ipv4) };
+    let mut missing = question.destinations.clone();
+    if let Some(connections) = connections {
+        let asked = !(question.sources.is_empty() && question.destinations.is_empty());
+        let limit = if asked { usize::MAX } else { DESTINATIONS };
+        let mut wanted = connections.worst(limit);
+        wanted.retain(|(tuple, _)| {
+            let canonical = |to: &SocketAddr| SocketAddr::new(to.ip().to_canonical(), to.port());
+            (question.sources.is_empty() || question.sources.iter().any(|s| s.to_canonical() == tuple.source))
+                && (question.destinations.is_empty()
+                    || question.destinations.iter().any(|to| canonical(to) == tuple.destination))
+        });
+        answer.destinations = if asked { wanted.len() } else { connections.len() };
+        wanted.truncate(DESTINATIONS);
+        missing.retain(|to| wanted.iter().all(|(tuple, _)| tuple.destination.ip() != to.ip().to_canonical()));
+        let found = census::towards(snapshot, &connections, wanted);
+        answer.rows.extend(found.iter().map(|towards| RoomRow::towards(snapshot, towards)));
+    }
+    // A destination without a socket, and whatever is nowhere.
+    for to in &missing {
+        let family = Family::of(to.ip().to_canonical());
+        let source = question.sources.iter().copied().find(|s| Family::of(s.to_canonical()) == family);
+        let ask = Ask {
+            transport: Transport::Tcp,
+            call: Call::Connect,
+            source: source.unwrap_or(census::wildcard(family)),
+            destination: Some(*to),
+        };
+        answer.rows.extend(room::of(snapshot, &ask).map(|left| RoomRow::asked(&ask, source, left)));
+    }
+    if question.destinations.is_empty() {
+        answer.rows.extend(elsewhere(snapshot, question));
+    }
+}
+
+/// The room towards any other destination.
+fn elsewhere(snapshot: &Snapshot, question: &Question) -> Vec<RoomRow> {
+    rows(snapshot, question, &[(Transport::Tcp, Call::Connect)])
+}
+
+/// The room of every other call.
+fn on_addresses(snapshot: &Snapshot, question: &Question) -> Vec<RoomRow> {
+    let calls = [(Transport::Tcp, Call::Bind), (Transport::Udp, Call::Connect), (Transport::Udp, Call::Bind)];
+    let wanted = |(transport, call): &(Transport, Call)| {
+        (!question.udp || *transport == Transport::Udp) && (!question.bind || *call == Call::Bind)
+    };
+    rows(snapshot, question, &calls.into_iter().filter(wanted).collect::<Vec<_>>())
+}
+
+/// A row for each call and address; one where both wildcards have the same room.
+fn rows(snapshot: &Snapshot, question: &Question, calls: &[(Transport, Call)]) -> Vec<RoomRow> {
+    let mut rows: Vec<RoomRow> = Vec::new();
+    for (transport, call) in calls.iter().copied() {
+        for source in addresses(snapshot, question) {
+            let ask = Ask { transport, call, source, destination: None };
+            let Some(left) = room::of(snapshot, &ask) else { continue };
+            let row = RoomRow::asked(&ask, (!source.is_unspecified()).then_some(source), left);
+            let same = |known: &&mut RoomRow| {
+                (known.transport, known.call, known.source) == (transport, call, None)
+                    && known.left == row.left
+            };
+            match rows.iter_mut().find(same) {
+                Some(same) if row.source.is_none() => same.families.extend(row.families),
+                _ => rows.push(row),
+            }
+        }
+    }
+    rows
+}
+
+/// The addresses that were asked for, or the wildcard of each family that the host has.
+fn addresses(snapshot: &Snapshot, question: &Question) -> Vec<IpAddr> {
+    if !question.sources.is_empty() {
+        return question.sources.clone();
+    }
+    let has = |family| snapshot.ranges.iter().any(|range| range.family == family);
+    Family::ALL.into_iter().filter(|family| has(*family)).map(census::wildcard).collect()
+}

@@ -1,0 +1,159 @@
+//! The rows of the budget as data: the room left for one way to be given a port, and what one user has.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use portolan_core::census::{States, Towards, Usage, User};
+use portolan_core::diagnose::RoomTrend;
+use portolan_core::room::{Ask, Call, Left, Tuple};
+use portolan_core::snapshot::Snapshot;
+use portolan_core::socket::{Family, State, Transport};
+use portolan_core::trend::{self, End, Slope};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::rows::{OwnerRef, OwnerRow};
+
+/// Users of a destination that are told.
+const USERS: usize = 10;
+
+/// The room left for one way to be given a port.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct RoomRow {
+    /// TCP or UDP.
+    pub(super) transport: Transport,
+    /// Which call would be made.
+    pub(super) call: Call,
+    /// From which address; null for any.
+    pub(super) source: Option<IpAddr>,
+    /// To where; null for any that nothing is connected to, and for calls that have none.
+    pub(super) destination: Option<SocketAddr>,
+    /// The families it holds for.
+    pub(super) families: Vec<Family>,
+    /// The numbers.
+    #[serde(flatten)]
+    pub(super) left: Left,
+    /// Sockets in the range towards this destination, by state.
+    pub(super) states: BTreeMap<State, u32>,
+    /// Whose they are, who has most first.
+    pub(super) users: Vec<Share>,
+    /// How many ports a second the room changes, where that was watched and is steady.
+    pub(super) trend: Option<Slope>,
+    /// When the room ends at that rate.
+    pub(super) ends: Option<End>,
+    #[serde(skip)]
+    tuple: Option<Tuple>,
+}
+
+/// What one user has of a destination's sockets.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Share {
+    /// In words.
+    pub(super) who: String,
+    /// The process; null where it is none, or was not seen.
+    #[schemars(with = "Option<OwnerRow<'static>>")]
+    owner: Option<OwnerRef>,
+    /// How many sockets.
+    pub(super) sockets: u32,
+}
+
+/// What one user has in all.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct UserRow {
+    /// In words.
+    pub(super) who: String,
+    /// The process; null where it is none, or was not seen.
+    #[schemars(with = "Option<OwnerRow<'static>>")]
+    owner: Option<OwnerRef>,
+    /// TCP sockets by state.
+    pub(super) tcp: BTreeMap<State, u32>,
+    /// UDP sockets.
+    pub(super) udp: u32,
+    /// Open descriptors (Linux) or handles (Windows); null where they were not read.
+    pub(super) handles: Option<u32>,
+    /// How many it may have open.
+    pub(super) handle_limit: Option<u64>,
+}
+
+fn owner_of(snapshot: &Rc<Snapshot>, user: User) -> Option<OwnerRef> {
+    match user {
+        User::Process(index) => OwnerRef::new(snapshot, index),
+        _ => None,
+    }
+}
+
+fn by_state(states: &States) -> BTreeMap<State, u32> {
+    states.each().collect()
+}
+
+impl RoomRow {
+    /// The room towards a destination that sockets are connected to.
+    pub(super) fn towards(snapshot: &Rc<Snapshot>, towards: &Towards) -> Self {
+        let share = |(user, sockets): &(User, u32)| Share {
+            who: user.name(snapshot),
+            owner: owner_of(snapshot, *user),
+            sockets: *sockets,
+        };
+        Self {
+            transport: Transport::Tcp,
+            call: Call::Connect,
+            source: Some(towards.tuple.source),
+            destination: Some(towards.tuple.destination),
+            families: vec![Family::of(towards.tuple.source)],
+            left: towards.left.clone(),
+            states: by_state(&towards.states),
+            users: towards.users.iter().take(USERS).map(share).collect(),
+            trend: None,
+            ends: None,
+            tuple: Some(towards.tuple),
+        }
+    }
+
+    /// The answer to a question.
+    pub(super) fn asked(ask: &Ask, source: Option<IpAddr>, left: Left) -> Self {
+        Self {
+            transport: ask.transport,
+            call: ask.call,
+            source,
+            destination: ask.destination,
+            families: vec![Family::of(ask.source)],
+            left,
+            states: BTreeMap::new(),
+            users: Vec::new(),
+            trend: None,
+            ends: None,
+            tuple: None,
+        }
+    }
+
+    /// The row with what was watched of it.
+    pub(super) fn with_trend(mut self, trends: &[RoomTrend]) -> Self {
+        let known = self.tuple.and_then(|tuple| trends.iter().find(|trend| trend.tuple == tuple));
+        if let Some(known) = known {
+            self.trend = Some(known.slope);
+            self.ends = trend::end(f64::from(self.left.room.max), known.slope);
+        }
+        self
+    }
+}
+
+impl UserRow {
+    /// What one user has.
+    pub(super) fn new(snapshot: &Rc<Snapshot>, usage: &Usage) -> Self {
+        let owner = owner_of(snapshot, usage.user);
+        Self {
+            who: usage.user.name(snapshot),
+            tcp: by_state(&usage.tcp),
+            udp: usage.udp,
+            handles: owner.as_ref().and_then(|owner| owner.handles),
+            handle_limit: owner.as_ref().and_then(|owner| owner.handle_limit),
+            owner,
+        }
+    }
+
+    /// How many sockets of both transports.
+    pub(super) fn sockets(&self) -> u32 {
+        self.tcp.values().sum::<u32>() + self.udp
+    }
+}
