@@ -5,6 +5,10 @@
 #[path = "budget_exact/layout.rs"]
 mod layout;
 
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
 use layout::{Layout, Plan, plans};
 use portolan_testbed::{Answer, program};
 use serde_json::Value;
@@ -41,7 +45,7 @@ fn budget(layout: &Layout, plan: &Plan, uid: Option<u32>) -> (Vec<Value>, Value)
         );
         assert!(matches!(answer.code, Some(0 | 1)), "{answer}");
         let mut json = answer.json();
-        rows.extend(json["room"].as_array_mut().unwrap().drain(..));
+        rows.append(json["room"].as_array_mut().unwrap());
         gaps = json["gaps"].take();
     }
     (rows, gaps)
@@ -76,34 +80,50 @@ fn row<'a>(rows: &'a [Value], transport: &str, call: &str) -> &'a Value {
     rows.iter().find(is_it).unwrap_or_else(|| panic!("{transport} {call}: {rows:#?}"))
 }
 
+/// How many rooms of a plan are exact, and how many a range; each holds the truth.
+fn hold_against_the_kernel(number: usize, plan: &Plan) -> [u32; 2] {
+    let mut kinds = [0; 2];
+    let layout = plan.lay();
+    let (rows, _) = budget(&layout, plan, None);
+    for (call, transport, name, refusal) in CALLS {
+        let row = row(&rows, transport, name);
+        let (min, max) = bounds(row);
+        let succeeded = kernel(&layout, plan, call, refusal);
+        let told = format!("layout {number}, {call}: {succeeded} succeeded, budget said {row}; {plan:?}");
+        assert!((min..=max).contains(&succeeded), "{told}");
+        // Only what the kernel leaves open makes a range, and no more of one than that.
+        let reasons: Vec<&str> =
+            row["unknown"].as_array().unwrap().iter().map(|reason| reason.as_str().unwrap()).collect();
+        assert_eq!(min == max, reasons.is_empty(), "{told}");
+        let odd = (plan.last - plan.first).is_multiple_of(2) && transport == "tcp";
+        let open = if reasons.contains(&"v6-only") { plan.v6_connections } else { 0 };
+        assert!(reasons.iter().all(|reason| *reason == "v6-only" || odd && *reason == "odd-range"), "{told}");
+        assert!(max - min <= u64::from(odd) + open, "{told}");
+        kinds[usize::from(min != max)] += 1;
+    }
+    kinds
+}
+
 #[test]
 fn the_room_is_the_number_of_calls_that_succeed_until_the_kernel_refuses() {
     let plans = plans();
     assert!(plans.len() >= 60);
-    let (mut exact, mut ranges) = (0, 0);
-    for (number, plan) in plans.iter().enumerate() {
-        let layout = plan.lay();
-        let (rows, _) = budget(&layout, plan, None);
-        for (call, transport, name, refusal) in CALLS {
-            let row = row(&rows, transport, name);
-            let (min, max) = bounds(row);
-            let succeeded = kernel(&layout, plan, call, refusal);
-            let told = format!("layout {number}, {call}: {succeeded} succeeded, budget said {row}; {plan:?}");
-            assert!((min..=max).contains(&succeeded), "{told}");
-            // Only what the kernel leaves open makes a range, and no more of one than that.
-            let reasons: Vec<&str> =
-                row["unknown"].as_array().unwrap().iter().map(|reason| reason.as_str().unwrap()).collect();
-            assert_eq!(min == max, reasons.is_empty(), "{told}");
-            let odd = (plan.last - plan.first) % 2 == 0 && transport == "tcp";
-            let open = if reasons.contains(&"v6-only") { plan.v6_connections } else { 0 };
-            assert!(
-                reasons.iter().all(|reason| *reason == "v6-only" || odd && *reason == "odd-range"),
-                "{told}"
-            );
-            assert!(max - min <= u64::from(odd) + open, "{told}");
-            *(if min == max { &mut exact } else { &mut ranges }) += 1;
+    // Most of the time goes by while the kernel makes and removes namespaces: several at once.
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut kinds = [0; 2];
+        while let Some((number, plan)) = plans.iter().enumerate().nth(next.fetch_add(1, Ordering::Relaxed)) {
+            let [exact, ranges] = hold_against_the_kernel(number, plan);
+            kinds = [kinds[0] + exact, kinds[1] + ranges];
         }
-    }
+        kinds
+    };
+    let [exact, ranges] = thread::scope(|scope| {
+        let workers: Vec<_> = (0..4).map(|_| scope.spawn(work)).collect();
+        let each =
+            workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        each.fold([0; 2], |[a, b], [c, d]| [a + c, b + d])
+    });
     println!("{} layouts: {exact} rooms exact, {ranges} a range that held the truth", plans.len());
     assert!(exact > ranges * 2, "{exact} rooms exact, {ranges} a range");
 }

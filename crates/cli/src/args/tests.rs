@@ -36,6 +36,7 @@ fn the_help_of_every_verb_is_known() {
       range        Show or change the ephemeral range: the ports the system gives to clients by itself
       reserve      Keep ports from being given to clients: the system then leaves them to the programs
                    that ask for them by number
+      budget       Tell how many more connections can be made, who uses the rest, and what else runs out
       free         Free a port: stop the program that holds it, its unit or its container
       close        Close TCP connections without ending their programs; the other side sees a reset
       undo         Take back what a command changed, also after a crash or a restart in the middle
@@ -296,6 +297,50 @@ fn the_help_of_every_verb_is_known() {
       portolan reserve remove 5432
       portolan reserve suggest                             listeners that a client could be given the
       port of
+
+    ======== budget
+
+    Tell how many more connections can be made, who uses the rest, and what else runs out
+
+    Usage: portolan budget [OPTIONS]
+
+    Options:
+          --to <HOST:PORT>    Towards this destination alone
+          --source <ADDRESS>  From this address of the machine alone
+          --udp               For UDP alone
+          --bind              For bind with port 0 alone
+          --all-netns         In every network namespace of the machine
+          --no-owners         Leave owners out; much faster where there are many processes
+          --over <SECONDS>    Watch for so many seconds, and tell what grows and when it ends
+          --since <FILE>      Compare with an earlier snapshot file
+          --try <HOST:PORT>   Make one real connection there, to tell exhausted, refused and filtered
+                              apart
+      -h, --help              Print help
+
+    Options of every command:
+          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
+                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
+                              stderr)
+          --json              Short for --format json
+          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
+                              stdin)
+          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
+                              process
+          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
+                              auto] [possible values: auto, always, never]
+
+    Examples:
+      portolan budget
+      portolan budget --to db.example:5432
+      portolan budget --source 10.0.0.5 --bind
+      portolan budget --over 10                          what grows, and when the room ends
+      portolan budget --from now.json --since before.json
+      portolan budget --try db.example:5432              one real connection, as evidence
+
+    The room left is counted by the system's own rules. Where it does not show what decides, it is a
+    range, with the
+    reason. --from takes a snapshot file, as everywhere; an address after --from is taken for --source.
+    Exit codes: 0 fine; 1 something runs out, or --try found no port; 2 could not tell.
 
     ======== free
 

@@ -127,13 +127,49 @@ fn copied(to: i32, length: i32, from: u8, offset: i32) -> [Instruction; 6] {
     ]
 }
 
+/// Jumps to the end have this distance until it is known.
+const END: i16 = i16::MAX;
+
+/// The second part: writes the record, where the flags say that there is something to tell.
+fn write(offsets: &Offsets) -> Vec<Instruction> {
+    let mut code = Vec::new();
+    code.extend([
+        (IF_EQUAL, (8, 0), END, 0),
+        (STORE_16, (10, 8), -34, 0),
+        (LOAD_16, (1, 10), -52, 0), // skc_dport
+        (STORE_16, (10, 1), -38, 0),
+        (LOAD_16, (9, 10), -48, 0), // skc_family
+        (STORE_16, (10, 9), -36, 0),
+        (SET, (1, 0), 0, 0),
+        (STORE_64, (10, 1), -32, 0),
+        (STORE_64, (10, 1), -24, 0),
+        (STORE_64, (10, 1), -16, 0),
+        (STORE_64, (10, 1), -8, 0),
+        (IF_NOT_EQUAL, (9, 0), 5, AF_INET),
+        (LOAD_32, (1, 10), -60, 0), // skc_rcv_saddr
+        (STORE_32, (10, 1), -32, 0),
+        (LOAD_32, (1, 10), -64, 0), // skc_daddr
+        (STORE_32, (10, 1), -16, 0),
+        (GO, (0, 0), 12, 0),
+    ]);
+    code.extend(copied(-32, 16, 7, offsets.local_v6));
+    code.extend(copied(-16, 16, 7, offsets.remote_v6));
+    code.extend([
+        (LOAD_64, (1, 6), 0, 0), // meta
+        (LOAD_64, (1, 1), 0, 0), // meta->seq
+        (COPY, (2, 10), 0, 0),
+        (ADD, (2, 0), 0, -40),
+        (SET, (3, 0), 0, RECORD as i32),
+        (CALL, (0, 0), 0, SEQ_WRITE),
+    ]);
+    code
+}
+
 /// The program. Its argument is a `bpf_iter__tcp`: meta at 0, sk_common at 8 (null at the end). Register 6 holds it, 7
 /// the socket, 8 the flags, 9 the state. The stack: the record at -40, the socket's head at -64, the bucket's address
 /// at -72, its two fields at -80 and -79, the stamp at -88.
 fn program(offsets: &Offsets, range: PortRange) -> Vec<Instruction> {
     let mut code: Vec<Instruction> = vec![(COPY, (6, 1), 0, 0), (LOAD_64, (7, 6), 8, 0)];
-    // Jumps to the end are found by this offset and mended below.
-    const END: i16 = i16::MAX;
     code.push((IF_EQUAL, (7, 0), END, 0));
     code.extend(copied(-64, 24, 7, 0));
     code.extend([
@@ -168,35 +204,7 @@ fn program(offsets: &Offsets, range: PortRange) -> Vec<Instruction> {
     ]);
     code.extend(copied(-88, 4, 7, offsets.stamp));
     code.extend([(LOAD_32, (1, 10), -88, 0), (IF_NOT_EQUAL, (1, 0), 1, 0), (OR, (8, 0), 0, UNSTAMPED)]);
-    code.extend([
-        (IF_EQUAL, (8, 0), END, 0),
-        (STORE_16, (10, 8), -34, 0),
-        (LOAD_16, (1, 10), -52, 0), // skc_dport
-        (STORE_16, (10, 1), -38, 0),
-        (LOAD_16, (9, 10), -48, 0), // skc_family
-        (STORE_16, (10, 9), -36, 0),
-        (SET, (1, 0), 0, 0),
-        (STORE_64, (10, 1), -32, 0),
-        (STORE_64, (10, 1), -24, 0),
-        (STORE_64, (10, 1), -16, 0),
-        (STORE_64, (10, 1), -8, 0),
-        (IF_NOT_EQUAL, (9, 0), 5, AF_INET),
-        (LOAD_32, (1, 10), -60, 0), // skc_rcv_saddr
-        (STORE_32, (10, 1), -32, 0),
-        (LOAD_32, (1, 10), -64, 0), // skc_daddr
-        (STORE_32, (10, 1), -16, 0),
-        (GO, (0, 0), 12, 0),
-    ]);
-    code.extend(copied(-32, 16, 7, offsets.local_v6));
-    code.extend(copied(-16, 16, 7, offsets.remote_v6));
-    code.extend([
-        (LOAD_64, (1, 6), 0, 0), // meta
-        (LOAD_64, (1, 1), 0, 0), // meta->seq
-        (COPY, (2, 10), 0, 0),
-        (ADD, (2, 0), 0, -40),
-        (SET, (3, 0), 0, RECORD as i32),
-        (CALL, (0, 0), 0, SEQ_WRITE),
-    ]);
+    code.extend(write(offsets));
     let end = code.len();
     code.extend([(SET, (0, 0), 0, 0), (EXIT, (0, 0), 0, 0)]);
     for (at, instruction) in code.iter_mut().enumerate() {
