@@ -41,8 +41,8 @@ impl Session {
     }
 
     /// What is to be seen of another network namespace of this machine.
-    pub(crate) fn see_in(&self, namespace: &Namespace, look: Look) -> Result<Rc<Snapshot>> {
-        Ok(Rc::new(portolan_host::look(&Look { namespace: namespace.clone(), ..look })?))
+    pub(crate) fn see_in(&self, namespace: &Namespace, look: Look) -> Result<Arc<Snapshot>> {
+        Ok(Arc::new(portolan_host::look(&Look { namespace: namespace.clone(), ..look })?))
     }
 
     /// Bind trials of a question; none where a file speaks, since no kernel can be asked then.

@@ -22,8 +22,8 @@ use std::net::SocketAddr;
 
 use portolan_core::kernel::services::Services;
 use portolan_core::owner::{Holder, Origin, Owner};
-use portolan_core::probe::{Icmp, Refusal as Refused};
 use portolan_core::port::{PortRange, PortSet};
+use portolan_core::probe::{Icmp, Refusal as Refused};
 use portolan_core::range::{Carrier, EphemeralRange, FirewallRule, Reservation};
 use portolan_core::snapshot::{Component, Host, LocalAddress, Reading, Settings};
 use portolan_core::socket::Socket;

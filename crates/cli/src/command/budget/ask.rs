@@ -1,7 +1,7 @@
 //! What is asked of the room, as it was typed, and the answers: a row for each way to be given a port.
 
 use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -97,7 +97,7 @@ pub(super) fn chosen_sources(session: &Session, destinations: &[SocketAddr]) -> 
 }
 
 /// Answers.
-pub(super) fn answer(snapshot: &Rc<Snapshot>, question: &Question) -> Answer {
+pub(super) fn answer(snapshot: &Arc<Snapshot>, question: &Question) -> Answer {
     let mut answer = Answer { rows: Vec::new(), destinations: 0 };
     if !question.udp && !question.bind {
         towards(snapshot, question, &mut answer);
@@ -109,7 +109,7 @@ pub(super) fn answer(snapshot: &Rc<Snapshot>, question: &Question) -> Answer {
     answer
 }
 
-fn towards(snapshot: &Rc<Snapshot>, question: &Question, answer: &mut Answer) {
+fn towards(snapshot: &Arc<Snapshot>, question: &Question, answer: &mut Answer) {
     let windows = snapshot.host.system == portolan_core::snapshot::System::Windows;
     let connections = if windows { None } else { room::connections(snapshot, Family::Ipv4) };
     let mut missing = question.destinations.clone();

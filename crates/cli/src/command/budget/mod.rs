@@ -8,7 +8,7 @@ mod show;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -160,11 +160,11 @@ impl Budget {
     }
 
     /// What is to be seen; what was seen before; and how the room developed meanwhile.
-    fn see(&self, session: &Session) -> Result<(Rc<Snapshot>, Option<Rc<Snapshot>>, Vec<RoomTrend>)> {
+    fn see(&self, session: &Session) -> Result<(Arc<Snapshot>, Option<Arc<Snapshot>>, Vec<RoomTrend>)> {
         if let Some(over) = self.over {
             return watch(session, over, &self.look());
         }
-        let earlier = self.since.as_deref().map(crate::source::read).transpose()?.map(Rc::new);
+        let earlier = self.since.as_deref().map(crate::source::read).transpose()?.map(Arc::new);
         let snapshot = session.see(self.look())?;
         let trends = match &earlier {
             Some(earlier) => {
@@ -210,7 +210,7 @@ fn watch(
     session: &Session,
     over: Duration,
     look: &Look,
-) -> Result<(Rc<Snapshot>, Option<Rc<Snapshot>>, Vec<RoomTrend>)> {
+) -> Result<(Arc<Snapshot>, Option<Arc<Snapshot>>, Vec<RoomTrend>)> {
     let mut samples = Samples::default();
     let first = session.see(look.clone())?;
     samples.add(&first);
@@ -258,7 +258,7 @@ impl Samples {
 }
 
 fn sheet(
-    snapshot: &Rc<Snapshot>,
+    snapshot: &Arc<Snapshot>,
     earlier: Option<&Snapshot>,
     trends: &[RoomTrend],
     room: ask::Answer,

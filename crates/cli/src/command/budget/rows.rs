@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use portolan_core::census::{States, Towards, Usage, User};
 use portolan_core::diagnose::RoomTrend;
@@ -76,7 +76,7 @@ pub(super) struct UserRow {
     pub(super) handle_limit: Option<u64>,
 }
 
-fn owner_of(snapshot: &Rc<Snapshot>, user: User) -> Option<OwnerRef> {
+fn owner_of(snapshot: &Arc<Snapshot>, user: User) -> Option<OwnerRef> {
     match user {
         User::Process(index) => OwnerRef::new(snapshot, index),
         _ => None,
@@ -89,7 +89,7 @@ fn by_state(states: &States) -> BTreeMap<State, u32> {
 
 impl RoomRow {
     /// The room towards a destination that sockets are connected to.
-    pub(super) fn towards(snapshot: &Rc<Snapshot>, towards: &Towards) -> Self {
+    pub(super) fn towards(snapshot: &Arc<Snapshot>, towards: &Towards) -> Self {
         let share = |(user, sockets): &(User, u32)| Share {
             who: user.name(snapshot),
             owner: owner_of(snapshot, *user),
@@ -140,7 +140,7 @@ impl RoomRow {
 
 impl UserRow {
     /// What one user has.
-    pub(super) fn new(snapshot: &Rc<Snapshot>, usage: &Usage) -> Self {
+    pub(super) fn new(snapshot: &Arc<Snapshot>, usage: &Usage) -> Self {
         let owner = owner_of(snapshot, usage.user);
         Self {
             who: usage.user.name(snapshot),
