@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use portolan_host::Namespace;
 
 use crate::command::{
-    Command, budget, chart, close, completions, explain, free, hold, list, man, pick, probe, range, reserve, schema,
-    snapshot, undo, wait, who, why,
+    Command, budget, chart, close, completions, explain, free, hold, list, man, pick, probe, range, reserve,
+    schema, snapshot, undo, wait, who, why,
 };
 use crate::output::{FORMATS, Format};
 
