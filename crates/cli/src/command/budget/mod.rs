@@ -130,6 +130,9 @@ pub(super) fn schema() -> Schema {
     schema_for!(Told)
 }
 
+/// What is to be seen; what was seen before; and how the room developed meanwhile.
+type Seen = (Arc<Snapshot>, Option<Arc<Snapshot>>, Vec<RoomTrend>);
+
 impl Command for Budget {
     fn run(&self, session: &Session) -> Result<Output> {
         if self.all_netns {
@@ -159,8 +162,7 @@ impl Budget {
         Ok(Question { sources, destinations, udp: self.udp, bind: self.bind })
     }
 
-    /// What is to be seen; what was seen before; and how the room developed meanwhile.
-    fn see(&self, session: &Session) -> Result<(Arc<Snapshot>, Option<Arc<Snapshot>>, Vec<RoomTrend>)> {
+    fn see(&self, session: &Session) -> Result<Seen> {
         if let Some(over) = self.over {
             return watch(session, over, &self.look());
         }
@@ -206,11 +208,7 @@ impl Budget {
 }
 
 /// Looks at the beginning, at the end, and once a second between them at the sockets alone.
-fn watch(
-    session: &Session,
-    over: Duration,
-    look: &Look,
-) -> Result<(Arc<Snapshot>, Option<Arc<Snapshot>>, Vec<RoomTrend>)> {
+fn watch(session: &Session, over: Duration, look: &Look) -> Result<Seen> {
     let mut samples = Samples::default();
     let first = session.see(look.clone())?;
     samples.add(&first);
