@@ -6,18 +6,31 @@
 //! long an answer is waited for, stands in `verdict.rs` and `round_trip.rs`; what a certificate says, in `security.rs`.
 
 mod banner;
+mod cldap;
 mod dns;
+mod epmap;
 mod ftp;
 mod http;
 mod http_proxy;
 mod imap;
+mod kerberos;
+mod l2tp;
+mod ldap;
+mod netbios;
 mod nntp;
+mod ntp;
 mod pop3;
+mod radius;
+mod rdp;
 mod round_trip;
 mod security;
+mod smb;
 mod smtp;
+mod snmp;
+mod sql_browser;
 mod ssh;
 mod telnet;
+mod tftp;
 mod tls;
 mod verdict;
 
@@ -123,6 +136,19 @@ pub static PROBES: &[&Protocol] = &[
     &ssh::PROTOCOL,
     &telnet::PROTOCOL,
     &tls::PROTOCOL,
+    &ldap::PROTOCOL,
+    &cldap::PROTOCOL,
+    &epmap::PROTOCOL,
+    &kerberos::PROTOCOL,
+    &netbios::PROTOCOL,
+    &ntp::PROTOCOL,
+    &snmp::PROTOCOL,
+    &sql_browser::PROTOCOL,
+    &tftp::PROTOCOL,
+    &radius::PROTOCOL,
+    &l2tp::PROTOCOL,
+    &rdp::PROTOCOL,
+    &smb::PROTOCOL,
     &banner::PROTOCOL,
 ];
 

@@ -2,12 +2,16 @@
 
 pub mod ber;
 pub mod head;
+pub mod ldap;
 pub mod line;
+pub mod md5;
+pub mod moment;
 pub mod name;
 pub mod netlink;
 mod reader;
 pub mod text;
 pub mod tls;
+pub mod uuid;
 pub mod x509;
 
 pub use reader::{DecodeError, Problem, Reader};

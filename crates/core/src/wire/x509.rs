@@ -8,7 +8,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::ber::{self, SEQUENCE};
-use super::{DecodeError, Problem, Reader};
+use super::{DecodeError, Problem, Reader, moment};
 
 const UTF8_STRING: u8 = 0x0c;
 const UTC_TIME: u8 = 0x17;
@@ -208,24 +208,8 @@ fn time(reader: &mut Reader<'_>, field: &'static str) -> Result<Time, DecodeErro
         (GENERALIZED_TIME, _) => digits.to_vec(),
         _ => return Err(bad(tag)),
     };
-    let [digits @ .., b'Z'] = written.as_slice() else { return Err(bad(0)) };
-    if digits.len() != 14 || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(bad(digits.first().copied().unwrap_or(0)));
-    }
-    let number = |from: usize, to: usize| {
-        digits.iter().take(to).skip(from).fold(0_i64, |number, digit| number * 10 + i64::from(digit - b'0'))
-    };
-    let (year, month, day) = (number(0, 4), number(4, 6), number(6, 8));
-    let (hour, minute, second) = (number(8, 10), number(10, 12), number(12, 14));
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
-        return Err(bad(month as u8));
-    }
-    // Days since 1970 of the Gregorian calendar, with years that begin in March.
-    let (year_of_march, months) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let leaps = year_of_march.div_euclid(4) - year_of_march.div_euclid(100) + year_of_march.div_euclid(400);
-    let days = 365 * year_of_march + leaps + (153 * months + 2) / 5 + day - 1 - 719_468;
-    let ms = (((days * 24 + hour) * 60 + minute) * 60 + second) * 1000;
-    let text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z");
+    let ms = std::str::from_utf8(&written).ok().and_then(moment::of_digits).ok_or(bad(tag))?;
+    let text = moment::text(ms);
     Ok(Time { text, ms })
 }
 
