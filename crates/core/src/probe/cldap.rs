@@ -25,10 +25,10 @@ pub(super) static PROTOCOL: Protocol = Protocol {
 };
 
 const DOC: &str = "\
-Asks as a member of a domain does when it looks for a domain controller: one datagram for the object that describes
-the server (rootDSE), and one for its Netlogon answer, which names the domain, the forest, the server and its site,
-and says what the server is able to do. With --set domain=example.com a controller of another domain stays silent
-to the second question, as it would to a member of that domain.
+Asks as a member of a domain does when it looks for a domain controller: one datagram for the object that
+describes the server (rootDSE), and one for its Netlogon answer, which names the domain, the forest, the server
+and its site, and says what the server is able to do. With --set domain=example.com a controller of another
+domain stays silent to the second question, as it would to a member of that domain.
 
 Fields: attributes, by the server's own names, each a list of values; netlogon with Opcode's meaning, Flags,
 DomainGuid, DnsForestName, DnsDomainName, DnsHostName, NetbiosDomainName, NetbiosComputerName, DcSiteName,

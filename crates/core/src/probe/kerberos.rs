@@ -28,17 +28,18 @@ pub(super) static PROTOCOL: Protocol = Protocol {
 };
 
 const DOC: &str = "\
-Asks a key distribution centre for a ticket for a user that hardly exists, without any secret. The refusal says what
-is worth knowing: that it works, and what time it has; from five minutes apart on nobody can log in. The realm comes
-from --set realm=EXAMPLE.COM, or is taken from the host's name (dc1.example.com). Where it serves another one, Windows
-says so (KDC_ERR_WRONG_REALM); MIT's and Samba's centres know no such user, and repeat the realm that was asked for.
+Asks a key distribution centre for a ticket for a user that hardly exists, without any secret. The refusal says
+what is worth knowing: that it works, and what time it has; from five minutes apart on nobody can log in. The
+realm comes from --set realm=EXAMPLE.COM, or is taken from the host's name (dc1.example.com). Where it serves
+another one, Windows says so (KDC_ERR_WRONG_REALM); MIT's and Samba's centres know no such user, and repeat the
+realm that was asked for.
 
 With --set user=NAME it tells whether there is that user: KDC_ERR_C_PRINCIPAL_UNKNOWN means no,
-KDC_ERR_PREAUTH_REQUIRED yes, with the kinds of encryption that its password takes. Each such question may stand in
-the centre's log.
+KDC_ERR_PREAUTH_REQUIRED yes, with the kinds of encryption that its password takes. Each such question may stand
+in the centre's log.
 
-Fields: msg_type (KRB_ERROR, AS_REP); error_code; realm; sname; stime and offset_ms, how far its clock is ahead of
-this computer's, to within the time that the answer took; e_text; etypes.
+Fields: msg_type (KRB_ERROR, AS_REP); error_code; realm; sname; stime and offset_ms, how far its clock is ahead
+of this computer's, to within the time that the answer took; e_text; etypes.
 ";
 
 const ERRORS: [(i64, &str); 22] = [

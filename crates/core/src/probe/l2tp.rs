@@ -21,12 +21,13 @@ pub(super) static PROTOCOL: Protocol = Protocol {
 };
 
 const DOC: &str = "\
-Asks a tunnel server to begin a control connection, as a client does that wants to dial in, and closes it as soon as
-the server agrees. Most servers take L2TP only inside of IPsec, and say nothing to a question without it: then ask for
-ike on UDP 500.
+Asks a tunnel server to begin a control connection, as a client does that wants to dial in, and closes it as
+soon as the server agrees. Most servers take L2TP only inside of IPsec, and say nothing to a question without
+it: then ask for ike on UDP 500.
 
-Fields: message_type (SCCRP: it agrees; StopCCN: it refuses); host_name, vendor_name and firmware_revision, where it
-tells them; protocol_version; framing_capabilities; receive_window_size; result_code and error_message of a refusal.
+Fields: message_type (SCCRP: it agrees; StopCCN: it refuses); host_name, vendor_name and firmware_revision,
+where it tells them; protocol_version; framing_capabilities; receive_window_size; result_code and error_message
+of a refusal.
 ";
 
 /// Type, length and sequence numbers are there; version 2.

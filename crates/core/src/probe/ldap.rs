@@ -31,8 +31,8 @@ attribute that it gives: the naming contexts that it holds, the versions, contro
 supports; of a domain controller also its name, its site, its time, the domain's and the forest's level, and
 whether it is in step with the others and a global catalog.
 
-A refusal (strongerAuthRequired, insufficientAccessRights) is an answer too: a directory server is there, and does
-not tell strangers.
+A refusal (strongerAuthRequired, insufficientAccessRights) is an answer too: a directory server is there, and
+does not tell strangers.
 
 Fields: result_code; diagnostic_message where the server said something; attributes, by the server's own names,
 each a list of values; what is no text is shown in hexadecimal digits.

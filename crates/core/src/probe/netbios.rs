@@ -21,9 +21,9 @@ pub(super) static PROTOCOL: Protocol = Protocol {
 
 const DOC: &str = "\
 Asks for a machine's node status, as `nbtstat -A` and `nmblookup -A` do: the names that it has registered with
-NetBIOS, each with a number that says what for (00 a workstation or, of a group, the domain; 20 a file server; 1b the
-domain's master browser; 1c a domain controller), and the hardware address of its network card, which Samba gives as
-zeros.
+NetBIOS, each with a number that says what for (00 a workstation or, of a group, the domain; 20 a file server;
+1b the domain's master browser; 1c a domain controller), and the hardware address of its network card, which
+Samba gives as zeros.
 
 Fields: names, each with name, suffix (two hexadecimal digits), meaning, group and active, and conflict or
 permanent where set; unit_id, the hardware address.

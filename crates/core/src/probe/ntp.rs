@@ -22,14 +22,14 @@ pub(super) static PROTOCOL: Protocol = Protocol {
 };
 
 const DOC: &str = "\
-Asks a time server for the time, as a client does, and shows what it says about itself. Stratum 1 has a clock of its
-own; each step away from it counts one more; 16, or an alarm as leap indicator, means that it is not in step with
-anything and that clients will not follow it. Stratum 0 is a refusal with a reason (DENY, RATE).
+Asks a time server for the time, as a client does, and shows what it says about itself. Stratum 1 has a clock of
+its own; each step away from it counts one more; 16, or an alarm as leap indicator, means that it is not in step
+with anything and that clients will not follow it. Stratum 0 is a refusal with a reason (DENY, RATE).
 
-Fields: leap_indicator; version; stratum; reference_id, which is a name at stratum 0 and 1 and an IPv4 address (or
-part of a digest) further away; kiss_code at stratum 0; precision, as a power of two, in seconds; root_delay_ms and root_dispersion_ms;
-reference_timestamp, when it was last set; transmit_timestamp, its time; offset_ms, how far its clock is ahead of
-this computer's, to within the time that the answer took.
+Fields: leap_indicator; version; stratum; reference_id, which is a name at stratum 0 and 1 and an IPv4 address
+(or part of a digest) further away; kiss_code at stratum 0; precision, as a power of two, in seconds;
+root_delay_ms and root_dispersion_ms; reference_timestamp, when it was last set; transmit_timestamp, its time;
+offset_ms, how far its clock is ahead of this computer's, to within the time that the answer took.
 ";
 
 const LEAP: [&str; 4] =

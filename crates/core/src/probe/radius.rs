@@ -28,14 +28,14 @@ pub(super) static PROTOCOL: Protocol = Protocol {
 };
 
 const DOC: &str = "\
-Asks a RADIUS server to let a user in who hardly exists; the refusal (Access-Reject) proves that the server works and
-takes this computer for a client. A server says nothing at all to computers that are not in its list of clients, and
-most say nothing where the secret is wrong: silence is no proof that there is none. Give the secret with --set
-secret=SECRET (without it testing123 is tried, which examples have), and a user with --set user=NAME and
---set password=PASSWORD. The refused try stands in the server's log.
+Asks a RADIUS server to let a user in who hardly exists; the refusal (Access-Reject) proves that the server
+works and takes this computer for a client. A server says nothing at all to computers that are not in its list
+of clients, and most say nothing where the secret is wrong: silence is no proof that there is none. Give the
+secret with --set secret=SECRET (without it testing123 is tried, which examples have), and a user with --set
+user=NAME and --set password=PASSWORD. The refused try stands in the server's log.
 
-Fields: code (Access-Accept, Access-Reject, Access-Challenge); authenticated, whether the answer is signed with the
-secret; reply_message; vendors, the numbers of makers whose attributes came.
+Fields: code (Access-Accept, Access-Reject, Access-Challenge); authenticated, whether the answer is signed with
+the secret; reply_message; vendors, the numbers of makers whose attributes came.
 ";
 
 const ACCESS_REQUEST: u8 = 1;

@@ -20,13 +20,13 @@ pub(super) static PROTOCOL: Protocol = Protocol {
 };
 
 const DOC: &str = "\
-Asks a remote desktop server for a connection and offers every way to secure it: RDP's own, TLS, and CredSSP (network
-level authentication, NLA). Where the server chooses TLS or CredSSP, both begin with a TLS handshake, which is made:
-the answer has the server's certificate too. Nobody is logged in.
+Asks a remote desktop server for a connection and offers every way to secure it: RDP's own, TLS, and CredSSP
+(network level authentication, NLA). Where the server chooses TLS or CredSSP, both begin with a TLS handshake,
+which is made: the answer has the server's certificate too. Nobody is logged in.
 
 Fields: selected_protocol (PROTOCOL_RDP, PROTOCOL_SSL, PROTOCOL_HYBRID, PROTOCOL_HYBRID_EX, PROTOCOL_RDSTLS,
-PROTOCOL_RDSAAD), or failure_code where the server refuses; network_level_authentication, whether it wants the user's
-name before it shows anything; flags.
+PROTOCOL_RDSAAD), or failure_code where the server refuses; network_level_authentication, whether it wants the
+user's name before it shows anything; flags.
 ";
 
 const PROTOCOLS: [(u32, &str); 6] = [

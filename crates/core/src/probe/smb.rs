@@ -21,14 +21,14 @@ pub(super) static PROTOCOL: Protocol = Protocol {
 };
 
 const DOC: &str = "\
-Negotiates with a file server (Windows, Samba) without logging in, and shows what it chose of SMB 2.0.2 to 3.1.1.
-Where it hangs up on that, SMB 1 is tried: a server that knows nothing newer should not be in use any more.
-On port 139 a NetBIOS session is begun first.
+Negotiates with a file server (Windows, Samba) without logging in, and shows what it chose of SMB 2.0.2 to
+3.1.1. Where it hangs up on that, SMB 1 is tried: a server that knows nothing newer should not be in use any
+more. On port 139 a NetBIOS session is begun first.
 
 Fields: dialect_revision (3.1.1; NT LM 0.12 is SMB 1); signing_required and signing_enabled; server_guid;
-capabilities; max_transact_size; system_time and offset_ms, how far its clock is ahead of this computer's, to within
-the time that the answer took; server_start_time, where it tells it; cipher of SMB 3.1.1; mechanisms, the ways to
-log in.
+capabilities; max_transact_size; system_time and offset_ms, how far its clock is ahead of this computer's, to
+within the time that the answer took; server_start_time, where it tells it; cipher of SMB 3.1.1; mechanisms, the
+ways to log in.
 ";
 
 const DIALECTS: [(u16, &str); 5] =

@@ -20,14 +20,14 @@ pub(super) static PROTOCOL: Protocol = Protocol {
 };
 
 const DOC: &str = "\
-Asks an SNMP agent for its system group (version 2c, and version 1 where that is not answered) with the community
-`public`, or with the one of --set community=NAME, and then for its version 3 engine, which agents tell without any
-secret. An agent that does not know the community stays silent; where the engine is told, the agent is there and the
-community is wrong, or this computer is not allowed.
+Asks an SNMP agent for its system group (version 2c, and version 1 where that is not answered) with the
+community `public`, or with the one of --set community=NAME, and then for its version 3 engine, which agents
+tell without any secret. An agent that does not know the community stays silent; where the engine is told, the
+agent is there and the community is wrong, or this computer is not allowed.
 
-Fields: version (1 or 2c) and community, where they were answered; sysDescr, sysObjectID, sysName and sysUpTime, in
-hundredths of a second, in snake_case; error_status where the agent refused; engine_id, engine_enterprise (the
-maker's number), engine_boots and engine_time_s of version 3.
+Fields: version (1 or 2c) and community, where they were answered; sysDescr, sysObjectID, sysName and sysUpTime,
+in hundredths of a second, in snake_case; error_status where the agent refused; engine_id, engine_enterprise
+(the maker's number), engine_boots and engine_time_s of version 3.
 ";
 
 /// The instances that are asked for: RFC 3418's system group.

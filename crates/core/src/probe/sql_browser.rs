@@ -19,13 +19,13 @@ pub(super) static PROTOCOL: Protocol = Protocol {
 };
 
 const DOC: &str = "\
-Asks SQL Server's browser service for the instances on its machine. Clients ask it for the port of a named instance,
-which changes with every start of the server: without an answer they cannot connect by name. With --set
-name=SQLEXPRESS it asks for that instance alone, as such a client does; a browser that has none of that name does not
-answer at all.
+Asks SQL Server's browser service for the instances on its machine. Clients ask it for the port of a named
+instance, which changes with every start of the server: without an answer they cannot connect by name. With
+--set name=SQLEXPRESS it asks for that instance alone, as such a client does; a browser that has none of that
+name does not answer at all.
 
-Fields: instances, each with what the server sends: ServerName, InstanceName, IsClustered, Version, tcp (a port), np
-(a pipe's name), and other transports.
+Fields: instances, each with what the server sends: ServerName, InstanceName, IsClustered, Version, tcp (a
+port), np (a pipe's name), and other transports.
 ";
 
 /// CLNT_UCAST_EX and CLNT_UCAST_INST.

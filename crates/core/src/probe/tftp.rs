@@ -25,9 +25,9 @@ pub(super) static PROTOCOL: Protocol = Protocol {
 };
 
 const DOC: &str = "\
-Asks a TFTP server to read a file. Without --set path=FILE it is a file that no server has, and the refusal is the
-answer: the server is there. With a file's name it tells whether the server has it, and how long it is. Nothing is
-read: the server gives up after some seconds, as with any client that goes away.
+Asks a TFTP server to read a file. Without --set path=FILE it is a file that no server has, and the refusal is
+the answer: the server is there. With a file's name it tells whether the server has it, and how long it is.
+Nothing is read: the server gives up after some seconds, as with any client that goes away.
 
 The server answers from another port than the one that was asked, which is why simple firewalls let the question
 through and not the answer.

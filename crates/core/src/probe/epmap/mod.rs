@@ -26,17 +26,18 @@ pub(super) static PROTOCOL: Protocol = Protocol {
 };
 
 const DOC: &str = "\
-Asks the endpoint mapper of a Windows machine (or of Samba) for everything in its list: RPC services get a new port
-at each start, and clients ask here on port 135 which one it is. Where this port answers and the ports in the list
-do not, a firewall lets the question through and not the conversation: the usual reason for `The RPC server is
-unavailable`.
+Asks the endpoint mapper of a Windows machine (or of Samba) for everything in its list: RPC services get a new
+port at each start, and clients ask here on port 135 which one it is. Where this port answers and the ports in
+the list do not, a firewall lets the question through and not the conversation: the usual reason for `The RPC
+server is unavailable`.
 
-Over UDP the connectionless protocol is spoken, which Windows answered up to Server 2003; newer systems and Samba
-stay silent there.
+Over UDP the connectionless protocol is spoken, which Windows answered up to Server 2003; newer systems and
+Samba stay silent there.
 
 Fields: endpoints, each with uuid and version of the interface, name where it is a known one, annotation as the
-server gives it, binding (ncacn_ip_tcp:192.0.2.1[49664]), protocol_sequence, network_address, endpoint and, where
-that is a port, port; total_endpoints; complete, false where the conversation broke off before the end of the list.
+server gives it, binding (ncacn_ip_tcp:192.0.2.1[49664]), protocol_sequence, network_address, endpoint and,
+where that is a port, port; total_endpoints; complete, false where the conversation broke off before the end of
+the list.
 ";
 
 /// The most endpoints that are gathered, and the most pages: a domain controller has some hundreds.
