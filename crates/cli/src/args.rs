@@ -8,7 +8,7 @@ use portolan_host::Namespace;
 
 use crate::command::{
     Command, budget, chart, close, completions, explain, free, hold, list, man, pick, probe, range, reserve,
-    schema, snapshot, undo, wait, who, why,
+    resume, schema, snapshot, undo, wait, who, why,
 };
 use crate::output::{FORMATS, Format};
 
@@ -121,6 +121,7 @@ pub(crate) enum Verb {
     Free(free::Free),
     Close(close::Close),
     Undo(undo::Undo),
+    Resume(resume::Resume),
     Pick(pick::Pick),
     Wait(wait::Wait),
     Hold(hold::Hold),
@@ -146,6 +147,7 @@ impl Verb {
             Self::Free(command) => command,
             Self::Close(command) => command,
             Self::Undo(command) => command,
+            Self::Resume(command) => command,
             Self::Pick(command) => command,
             Self::Wait(command) => command,
             Self::Hold(command) => command,

@@ -5,13 +5,15 @@
 use std::ffi::OsString;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use portolan_core::change::{NetshStore, Plan, Record, Scope, Step, Stores};
+use portolan_core::change::{Action, NetshStore, Next, Plan, Record, Scope, Step, StepState, Stores};
 use portolan_core::socket::{Family, Transport};
-use portolan_host::apply::{Outcome, Report as StepReport, apply, permitted};
+use portolan_host::apply::{Ending, Outcome, Report as StepReport, Run, apply, permitted};
 use portolan_host::journal::Journal;
+use portolan_host::sys::EndSignals;
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 
@@ -145,6 +147,8 @@ pub(crate) enum ChangedOutcome {
     AlreadySo,
     /// Refused or failed.
     Failed,
+    /// Begun, and done once the system has restarted.
+    Waiting,
     /// Nothing to take back any more.
     Gone,
 }
@@ -161,6 +165,7 @@ impl ChangedOutcome {
             Self::Done => (Tone::Good, "done"),
             Self::AlreadySo => (Tone::Good, "already so"),
             Self::Failed => (Tone::Bad, "failed"),
+            Self::Waiting => (Tone::Warning, "waits"),
             Self::Gone => (Tone::Faint, "gone"),
         }
     }
@@ -201,13 +206,19 @@ impl Changed {
             Outcome::Done => (ChangedOutcome::Done, None),
             Outcome::AlreadySo => (ChangedOutcome::AlreadySo, None),
             Outcome::Failed(why) => (ChangedOutcome::Failed, Some(why.clone())),
+            Outcome::Waiting(why) => (ChangedOutcome::Waiting, Some(why.clone())),
             Outcome::Gone(why) => (ChangedOutcome::Gone, Some(why.clone())),
         };
     }
 
+    /// Whether it goes on after a restart of the system.
+    pub(crate) fn waits(&self) -> bool {
+        self.steps.iter().any(|step| step.outcome == ChangedOutcome::Waiting)
+    }
+
     /// The report: the steps and what came of them.
     pub(crate) fn report(self, heading: Line) -> Report {
-        let exit = if self.done || self.dry_run { Exit::Fine } else { Exit::Not };
+        let exit = if self.done || self.dry_run || self.waits() { Exit::Fine } else { Exit::Not };
         let mut blocks = vec![Block::Line(heading), Block::gap()];
         blocks.extend(self.blocks());
         if let Some(id) = self.id.filter(|_| self.steps.iter().any(|step| step.inverse.is_some())) {
@@ -286,6 +297,7 @@ pub(crate) fn change_and(
     let end = match (changed.dry_run, changed.done) {
         (true, _) => "   a dry run: nothing was changed",
         (_, true) => "   done",
+        _ if changed.waits() => "   waits for a restart",
         (_, false) => "   not done",
     };
     Ok(changed.report(title.plain(end)))
@@ -303,13 +315,52 @@ pub(crate) fn carry_out(session: &Session, consent: &Consent, plan: &Plan) -> Re
         ask(&plan.title, &changed)?;
     }
     let journal = session.journal()?;
-    let applied = journal
-        .lock()
-        .and_then(|lock| apply((&journal, &lock), session.namespace(), plan, &mut |told| changed.take(told)));
-    let (id, done) = applied.map_err(nothing_changed)?;
+    let mut signals = Signals::of(plan)?;
+    let run =
+        Run { tell: &mut |told| changed.take(told), broken_off: &mut || signals.came(), restarts: false };
+    let applied = journal.lock().and_then(|lock| apply((&journal, &lock), session.namespace(), plan, run));
+    let (id, ending) = applied.map_err(nothing_changed)?;
     changed.id = Some(id);
-    changed.done = done;
+    changed.done = ending == Ending::Done;
+    signals.note(&mut changed);
     Ok(changed)
+}
+
+/// What comes next of a plan that was begun and has not come to its end; none for any other.
+pub(crate) fn interrupted(record: &Record) -> Option<Action> {
+    match record.next() {
+        Next::Do(_, action) if record.steps.iter().any(|state| *state != StepState::Waiting) => Some(action),
+        _ => None,
+    }
+}
+
+/// Ctrl+C and its kin while a plan is carried out in which something is to be done whatever happens.
+pub(crate) struct Signals {
+    blocked: Option<EndSignals>,
+    came: bool,
+}
+
+impl Signals {
+    /// They are kept from ending this process where the plan has such a step: else it ends at once, as people expect.
+    pub(crate) fn of(plan: &Plan) -> Result<Self> {
+        let keeps = plan.steps.iter().any(|step| step.always);
+        let blocked = keeps.then(EndSignals::block).transpose().context("cannot wait for Ctrl+C")?;
+        Ok(Self { blocked, came: false })
+    }
+
+    /// Whether one came by now.
+    pub(crate) fn came(&mut self) -> bool {
+        self.came |=
+            self.blocked.as_ref().is_some_and(|signals| signals.wait(Some(Duration::ZERO)).unwrap_or(false));
+        self.came
+    }
+
+    /// Says so in the report.
+    pub(crate) fn note(&self, changed: &mut Changed) {
+        if self.came && !changed.done {
+            changed.notes.push("broken off by Ctrl+C: what was stopped was started again".into());
+        }
+    }
 }
 
 /// The refusal for an error that came before the first step.

@@ -5,7 +5,7 @@
 mod wine;
 
 use serde_json::{Value, json};
-use wine::Machine;
+use wine::{Machine, Once};
 
 const LANGUAGES: [&str; 7] = ["en", "de-cp850", "fr-cp850", "ja-cp932", "ko-cp949", "ru-cp866", "zh-cp936"];
 
@@ -100,7 +100,6 @@ fn what_is_refused_is_one_line_and_changes_nothing() {
         ("reserve remove 50020 --yes", "`portolan reserve remove 50000-50059`"),
         ("reserve remove 8080 --yes", "nothing of it is excluded here"),
         ("reserve add 5432 --restart-winnat --yes", "leave out --restart-winnat"),
-        ("reserve add 5432 --go-on --yes", "--cycle-hyperv"),
     ] {
         let answer = machine.portolan(words);
         assert!(matches!(answer.code, Some(1 | 2)), "{words}: {answer:#?}");
@@ -180,4 +179,138 @@ fn an_exclusion_that_netsh_refuses_says_why_and_leaves_what_was_done_to_undo() {
     assert!(answer.json()["steps"][0]["detail"].as_str().unwrap().contains("being used by another process"));
     let nothing = machine.portolan("undo --yes").with_code(0);
     assert_eq!(machine.seen(), before, "{nothing:#?}");
+}
+
+const DANCE: &str = "reserve add 1200 --restart-winnat --transport tcp --family ipv4 --yes --json";
+
+/// A machine on which WinNAT has set the ports around 1200 aside, as long as it runs.
+fn with_block() -> Machine {
+    let machine = Machine::new("zh-cp936");
+    machine.with("blocks", json!({ "ipv4 tcp": [[1131, 1230]] }));
+    machine
+}
+
+fn excluded(machine: &Machine) -> Value {
+    machine.state()["persistent"]["excluded"]["ipv4 tcp"].clone()
+}
+
+#[test]
+fn a_port_that_winnat_has_is_named_with_the_way_out_and_the_way_out_works() {
+    let once = Once::new();
+    let machine = with_block();
+    let before = machine.seen();
+    let refused = machine.cmd("reserve add 1200 --yes").with_code(1);
+    for part in ["1131-1230", "most likely WinNAT", "`portolan reserve add 1200 --restart-winnat`"] {
+        assert!(refused.errors.contains(part), "{refused:#?}");
+    }
+    let planned = machine.portolan(&DANCE.replace("--yes", "--dry-run")).with_code(0).json();
+    assert!(planned["steps"][0]["effects"][0].as_str().unwrap().contains("WSL"), "{planned}");
+    let done = machine.cmd(DANCE).with_code(0);
+    assert_eq!(done.outcomes(), ["done", "done", "done"]);
+    assert_eq!(excluded(&machine), json!([[50000, 50059, true], [1200, 1200, true]]));
+    assert!(once.runs());
+    let undone = machine.portolan("undo --yes --json").with_code(0);
+    assert_eq!((undone.outcomes(), machine.seen()), (vec!["done".to_owned()], before), "WinNAT runs on");
+    assert!(once.runs());
+}
+
+#[test]
+fn winnat_runs_again_after_a_failed_add() {
+    let once = Once::new();
+    let machine = with_block();
+    let before = machine.seen();
+    // The port is taken in the moment between.
+    machine.with("in_use", json!([1200]));
+    let failed = machine.portolan(DANCE).with_code(1);
+    assert_eq!(failed.outcomes(), ["done", "failed", "done"], "{failed:#?}");
+    assert!(failed.json()["notes"].to_string().contains("1131-1230"), "{failed:#?}");
+    assert!(once.runs());
+    assert_eq!(machine.seen(), before);
+    // Once it is free the plan goes on to its end.
+    machine.with("in_use", json!([]));
+    machine.portolan("undo --yes").with_code(0);
+    assert!(once.runs());
+}
+
+/// Calls of a plan for one table, before which everything is only read.
+const FIRST: usize = 17;
+
+#[test]
+fn killed_at_any_call_a_plan_comes_to_its_end_or_is_undone_with_winnat_running() {
+    let once = Once::new();
+    let mut kills = 0;
+    for (works_first, way) in [(true, "resume"), (true, "undo"), (false, "resume"), (false, "undo")] {
+        for call in FIRST.. {
+            let machine = with_block();
+            let before = machine.seen();
+            if machine.killed_at(call, works_first, DANCE).is_some() {
+                break;
+            }
+            kills += 1;
+            let at = format!("{way} after call {call}, {works_first}");
+            let answer = machine.portolan(&format!("{way} --yes --json")).with_code(0);
+            assert!(once.runs(), "{at}: {answer:#?}");
+            match way {
+                "resume" if answer.outcomes().is_empty() => assert_eq!(machine.seen(), before, "{at}"),
+                "resume" => {
+                    assert_eq!(excluded(&machine), json!([[50000, 50059, true], [1200, 1200, true]]), "{at}");
+                    machine.portolan("undo --yes").with_code(0);
+                    assert_eq!(machine.seen(), before, "{at}");
+                }
+                _ => assert_eq!(machine.seen(), before, "{at}: {answer:#?}"),
+            }
+        }
+    }
+    assert!(kills >= 16, "{kills}");
+}
+
+const CYCLE: &str = "reserve add 1200 --cycle-hyperv --transport tcp --family ipv4 --yes --json";
+
+#[test]
+fn hyperv_is_cycled_over_two_restarts_and_its_family_comes_back() {
+    let once = Once::new().with_hyperv();
+    let machine = with_block();
+    machine.with("stuck", json!(true));
+    let before = machine.seen();
+    let begun = machine.portolan(CYCLE).with_code(0);
+    assert_eq!(begun.outcomes(), ["done", "waiting", "planned", "planned", "planned"], "{begun:#?}");
+    assert_eq!(machine.state()["features"]["Microsoft-Hyper-V"], "Disable Pending");
+    let listed = machine.portolan("undo --list --json").with_code(0).json();
+    assert_eq!(listed["plans"][0]["next"], "restart Windows", "{listed}");
+    let early = machine.portolan("resume --yes --json").with_code(0);
+    assert_eq!(early.outcomes()[1], "waiting", "Windows has not restarted yet");
+
+    machine.restart(&once, 2);
+    let middle = machine.portolan("resume --yes --json").with_code(0);
+    assert_eq!(middle.outcomes(), ["done", "done", "done", "done", "waiting"], "{middle:#?}");
+    machine.restart(&once, 3);
+    let last = machine.portolan("resume 1 --yes --json").with_code(0);
+    assert_eq!(last.outcomes(), ["done"; 5], "{last:#?}");
+    assert_eq!(machine.seen()["features"], before["features"], "those below it too");
+    assert_eq!(excluded(&machine), json!([[50000, 50059, true], [1200, 1200, true]]));
+    machine.portolan("resume 1 --yes").with_code(1);
+    let undone = machine.portolan("undo 1 --yes --json").with_code(0);
+    assert_eq!((undone.outcomes().len(), machine.seen()), (1, before), "the exclusion goes, Hyper-V stays");
+}
+
+#[test]
+fn a_cycle_is_undone_between_its_restarts() {
+    let once = Once::new().with_hyperv();
+    for restarts in 0..2 {
+        let machine = with_block();
+        machine.with("stuck", json!(true));
+        let before = machine.seen();
+        once.boot(1);
+        machine.portolan(CYCLE).with_code(0);
+        if restarts == 1 {
+            machine.restart(&once, 2);
+        }
+        let undone = machine.portolan("undo --yes --json").with_code(0);
+        assert!(
+            undone.json()["notes"].to_string().contains("takes effect with the next restart"),
+            "{undone:#?}"
+        );
+        machine.restart(&once, 3);
+        assert_eq!(machine.seen(), before, "{restarts} restarts: {undone:#?}");
+    }
 }

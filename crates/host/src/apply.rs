@@ -4,7 +4,8 @@
 //! seen to end is looked at, not assumed.
 
 use portolan_core::change::{
-    Action, Begun, Decision, Event, Observed, Place, Plan, Record, StepState, Store, decide,
+    Action, Begun, Decision, Event, Next, Observed, Place, Plan, Record, StepState, Store, decide,
+    whatever_happens,
 };
 use portolan_core::port::{PortRange, PortSet};
 
@@ -20,6 +21,8 @@ pub enum Outcome {
     AlreadySo,
     /// Refused or failed; nothing after it was done.
     Failed(String),
+    /// It waits for a restart of the system; then the plan can go on.
+    Waiting(String),
     /// Undo only: its boot is over and took it along, or nothing can take it back.
     Gone(String),
 }
@@ -43,40 +46,157 @@ pub fn permitted<'a>(
     actions.into_iter().try_for_each(|action| sys::permitted(namespace, action))
 }
 
+/// How a run of a plan ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Every step is done.
+    Done,
+    /// A step failed, or the person broke off: after it only that was done which is done whatever happens.
+    BrokenOff,
+    /// The system has to restart before the plan goes on.
+    Waiting,
+}
+
+/// What the one who has a plan carried out wants to be told and asked.
+pub struct Run<'a> {
+    /// Is told what came of each step.
+    pub tell: &'a mut dyn FnMut(&Report),
+    /// Whether the person asked to break off; asked before each step.
+    pub broken_off: &'a mut dyn FnMut() -> bool,
+    /// Whether a step that restarts the system does so; else it waits until somebody has.
+    pub restarts: bool,
+}
+
 /// Does a plan's steps in order, telling each; stops at the first that fails. The plan stands in the journal under the
-/// number that is returned; with it, whether every step is done. An error: the journal does not take the plan, and
-/// nothing was done.
+/// number that is returned; with it, how it ended. An error: the journal does not take the plan, and nothing was done.
 pub fn apply(
     (journal, lock): (&Journal, &Lock),
     namespace: &Namespace,
     plan: &Plan,
-    tell: &mut dyn FnMut(&Report),
-) -> Result<(u64, bool), Error> {
+    run: Run<'_>,
+) -> Result<(u64, Ending), Error> {
     let id = journal.begin(lock, plan)?;
-    for (step, planned) in plan.steps.iter().enumerate() {
-        let outcome = forward((journal, id), namespace, step, &planned.action);
-        let failed = matches!(outcome, Outcome::Failed(_));
-        tell(&Report { step, action: planned.action.clone(), outcome });
-        if failed {
-            return Ok((id, false));
-        }
-    }
-    Ok((id, true))
+    Ok((id, go_on((journal, lock), namespace, (id, &Record::new(plan.clone())), run)))
 }
 
-fn forward((journal, id): (&Journal, u64), namespace: &Namespace, step: usize, action: &Action) -> Outcome {
-    let mut start = |action: &Action| {
-        let rewriting = rewriting(namespace, action)?;
-        let begun = Begun { action: action.clone(), rewriting, file: sys::file_before(action)? };
-        journal.append(id, Event::Started { step, begun })
+/// Goes on with a plan of the journal from where it stands. Nothing is done where an undo of it has begun.
+pub fn go_on(
+    (journal, _lock): (&Journal, &Lock),
+    namespace: &Namespace,
+    (id, record): (u64, &Record),
+    run: Run<'_>,
+) -> Ending {
+    let mut record = record.clone();
+    let forward = Forward { place: (journal, id), namespace, restarts: run.restarts };
+    let mut step_by = |record: &mut Record, step: usize, action: Action| {
+        let outcome = forward.step(record, step, &action);
+        (run.tell)(&Report { step, action, outcome: outcome.clone() });
+        outcome
     };
-    let outcome = carry_out(namespace, action, "; type the command again", &mut start);
-    let event = match &outcome {
-        Outcome::Done => Event::Done { step, changed: true },
-        Outcome::AlreadySo | Outcome::Gone(_) => Event::Done { step, changed: false },
-        Outcome::Failed(error) => Event::Failed { step, error: error.clone() },
+    let broken_at = loop {
+        match record.next() {
+            Next::Finished => return Ending::Done,
+            Next::Undo(_) => return Ending::BrokenOff,
+            // Where nothing was stopped yet, nothing has to be started.
+            Next::Do(step, _) if (run.broken_off)() => break step.checked_sub(1),
+            Next::Do(step, action) => match step_by(&mut record, step, action) {
+                Outcome::Failed(_) => break Some(step),
+                Outcome::Waiting(_) => return Ending::Waiting,
+                Outcome::Done | Outcome::AlreadySo | Outcome::Gone(_) => {}
+            },
+        }
     };
-    told(journal.append(id, event), outcome)
+    for step in broken_at.map_or_else(Vec::new, |step| whatever_happens(&record.plan, step)) {
+        let action = record.plan.steps[step].action.clone();
+        step_by(&mut record, step, action);
+    }
+    Ending::BrokenOff
+}
+
+/// Carries steps of one plan out.
+struct Forward<'a> {
+    place: (&'a Journal, u64),
+    namespace: &'a Namespace,
+    restarts: bool,
+}
+
+impl Forward<'_> {
+    /// One step, written down before and after, in the journal and in the record.
+    fn step(&self, record: &mut Record, step: usize, action: &Action) -> Outcome {
+        let (journal, id) = self.place;
+        let before = match &record.steps[step] {
+            StepState::Begun(begun) => Some(begun.clone()),
+            _ => None,
+        };
+        if let Some(begun) = &before
+            && let failed @ Outcome::Failed(_) = complete_list(self.namespace, &begun.rewriting, action)
+        {
+            return failed;
+        }
+        let mut begun = before.clone();
+        let mut start = |action: &Action| {
+            if before.is_some() {
+                // What it found when it began is what an undo brings back.
+                return Ok(());
+            }
+            let found = Begun {
+                rewriting: rewriting(self.namespace, action)?,
+                file: sys::file_before(action)?,
+                features: sys::features_before(action)?,
+                action: action.clone(),
+            };
+            begun = Some(found.clone());
+            journal.append(id, Event::Started { step, begun: found })
+        };
+        let outcome = match action.is_restart() {
+            true => self.restart(action, &mut start),
+            false => carry_out(self.namespace, action, "; type the command again", &mut start),
+        };
+        let outcome = match with_family(outcome, &record.features_before(step, action)) {
+            // It had begun, so it was this plan that did it.
+            Outcome::AlreadySo if before.is_some() => Outcome::Done,
+            outcome => outcome,
+        };
+        let event = match &outcome {
+            Outcome::Done => Event::Done { step, changed: true },
+            Outcome::AlreadySo | Outcome::Gone(_) => Event::Done { step, changed: false },
+            Outcome::Failed(error) => Event::Failed { step, error: error.clone() },
+            Outcome::Waiting(_) => return outcome,
+        };
+        record.steps[step] = match (&outcome, begun) {
+            (Outcome::Done, Some(begun)) => StepState::Done(begun),
+            (Outcome::Failed(_), Some(begun)) => StepState::Begun(begun),
+            (Outcome::Failed(_), None) => StepState::Waiting,
+            _ => StepState::Unneeded,
+        };
+        told(journal.append(id, event), outcome)
+    }
+
+    /// A restart is done once the system runs in another boot than the one in which it was begun.
+    fn restart(&self, action: &Action, start: &mut dyn FnMut(&Action) -> Result<(), Error>) -> Outcome {
+        let mut attempt = || -> Result<Outcome, Error> {
+            let Decision::Do(action) = decide(action, &sys::observe(self.namespace, action)?) else {
+                return Ok(Outcome::AlreadySo);
+            };
+            start(&action)?;
+            Ok(Outcome::Waiting(if self.restarts {
+                sys::perform(self.namespace, &action)?;
+                "Windows restarts in a minute, and then the plan goes on".into()
+            } else {
+                format!("restart Windows when it suits you, then type portolan resume {}", self.place.1)
+            }))
+        };
+        attempt().unwrap_or_else(|error| Outcome::Failed(error.to_string()))
+    }
+}
+
+/// What came of turning a feature back, once its family is as it was too.
+fn with_family(outcome: Outcome, family: &[(String, bool)]) -> Outcome {
+    match outcome {
+        Outcome::Done | Outcome::AlreadySo if !family.is_empty() => sys::restore_features(family)
+            .map_or_else(|error| Outcome::Failed(error.to_string()), |()| outcome),
+        outcome => outcome,
+    }
 }
 
 /// What came of a step, unless it could not be written down.
@@ -152,7 +272,7 @@ pub fn undo(
             Outcome::Done => Some("taken back"),
             Outcome::AlreadySo => Some("already back"),
             Outcome::Gone(how) => Some(how.as_str()),
-            Outcome::Failed(_) => None,
+            Outcome::Failed(_) | Outcome::Waiting(_) => None,
         };
         let written = how.map_or(Ok(()), |how| journal.append(id, Event::Undone { step, how: how.into() }));
         let outcome = told(written, outcome);
@@ -199,7 +319,12 @@ fn backward(
         rewriting if rewriting.is_empty() => Ok(()),
         rewriting => journal.append(id, Event::UndoStarted { step, rewriting }),
     };
-    carry_out(namespace, inverse, &format!("; mend that and type portolan undo {id} again"), &mut start)
+    let again = format!("; mend that and type portolan undo {id} again");
+    let outcome = carry_out(namespace, inverse, &again, &mut start);
+    match &record.steps[step] {
+        StepState::Begun(begun) | StepState::Done(begun) => with_family(outcome, &begun.features),
+        _ => outcome,
+    }
 }
 
 /// A rewrite of the list of reserved ports may have been cut off half-way: what was in it comes back first, but for the

@@ -2,7 +2,7 @@
 #![cfg(target_os = "linux")]
 
 use portolan_core::change::{Action, Place, Plan, ProcessKey, Step};
-use portolan_host::apply::{Outcome, apply};
+use portolan_host::apply::{Outcome, Run, apply};
 use portolan_host::journal::Journal;
 use portolan_host::{Namespace, sys};
 use portolan_testbed::Held;
@@ -22,8 +22,12 @@ fn outcome_of(name: &str, process: ProcessKey, sockets: Vec<u32>) -> Outcome {
     };
     let mut outcomes = Vec::new();
     let lock = journal.lock().unwrap();
-    apply((&journal, &lock), &Namespace::Own, &plan, &mut |told| outcomes.push(told.outcome.clone()))
-        .unwrap();
+    let run = Run {
+        tell: &mut |told| outcomes.push(told.outcome.clone()),
+        broken_off: &mut || false,
+        restarts: false,
+    };
+    apply((&journal, &lock), &Namespace::Own, &plan, run).unwrap();
     drop(lock);
     std::fs::remove_dir_all(folder).unwrap();
     outcomes.pop().unwrap()

@@ -102,12 +102,17 @@ fn excluded(state: &mut State, table: &str, store: &str) -> Vec<Exclusion> {
     if let (Some(blocks), "active") = (state.blocks.get(table), store)
         && (state.stuck || winnat_runs())
     {
-        rows.extend(blocks.iter().map(|(first, last)| (*first, *last, false)));
+        // WinNAT takes no block in which something is excluded already.
+        let is_free = |(first, last): &&(u16, u16)| !rows.iter().any(|row| row.0 <= *last && *first <= row.1);
+        let blocks: Vec<Exclusion> =
+            blocks.iter().filter(is_free).map(|(first, last)| (*first, *last, false)).collect();
+        rows.extend(blocks);
     }
     rows.sort_unstable();
     rows
 }
 
+/// Asks Wine's own service manager.
 fn winnat_runs() -> bool {
     let output = std::process::Command::new(r"C:\windows\system32\sc.exe").args(["query", "winnat"]).output();
     output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("RUNNING"))

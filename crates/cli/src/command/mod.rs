@@ -15,6 +15,7 @@ pub(crate) mod pick;
 pub(crate) mod probe;
 pub(crate) mod range;
 pub(crate) mod reserve;
+pub(crate) mod resume;
 pub(crate) mod schema;
 pub(crate) mod snapshot;
 pub(crate) mod undo;
@@ -71,6 +72,7 @@ pub(crate) static SCHEMAS: &[(&str, MakeSchema)] = &[
     ("close", changing::schema),
     ("change", changing::schema),
     ("undo", undo::schema),
+    ("resume", changing::schema),
     ("pick", pick::schema),
     ("wait", wait::schema),
     ("hold", hold::schema),

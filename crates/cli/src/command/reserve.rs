@@ -61,9 +61,6 @@ struct Add {
     /// Turn Hyper-V off, reserve, and turn it on again, with two restarts of Windows (Windows)
     #[arg(long, conflicts_with = "runtime")]
     cycle_hyperv: bool,
-    /// With --cycle-hyperv: restart Windows, and go on after each restart without anybody signing in
-    #[arg(long, requires = "cycle_hyperv")]
-    go_on: bool,
     #[command(flatten)]
     tables: Tables,
     #[command(flatten)]

@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 
 use crate::cells::{Column, Table};
-use crate::changing::{Changed, Consent, ask, nothing_changed};
+use crate::changing::{Changed, Consent, ask, interrupted, nothing_changed};
 use crate::command::{Command, Output};
 use crate::exit::{Misuse, Refused};
 use crate::report::{Block, Line, Report};
@@ -59,6 +59,8 @@ struct ListedPlan {
     standing: String,
     /// The steps.
     steps: Vec<String>,
+    /// The step at which `portolan resume` goes on, of a plan that was begun and has not come to its end.
+    next: Option<String>,
 }
 
 /// JSON Schema of `undo --list`.
@@ -90,15 +92,17 @@ fn list(journal: &Journal) -> Result<Output> {
         Column::numbers("id"),
         Column::words("when"),
         Column::words("standing"),
+        Column::prose("next"),
         Column::prose("command"),
         Column::prose("why"),
     ];
     let row = |plan: &ListedPlan| {
         let when = plan.at_ms.map(moment).unwrap_or_default();
         let why = plan.why.clone().unwrap_or_default();
-        [plan.id.to_string(), when, plan.standing.clone(), plan.title.clone(), why]
+        let next = plan.next.clone().unwrap_or_default();
+        [plan.id.to_string(), when, plan.standing.clone(), next, plan.title.clone(), why]
     };
-    let rows: Vec<[String; 5]> = plans.iter().map(row).collect();
+    let rows: Vec<[String; 6]> = plans.iter().map(row).collect();
     let folder = journal.folder().display().to_string();
     let blocks = if rows.is_empty() {
         vec![Block::Line(format!("nothing was changed from here: the journal in {folder} is empty").into())]
@@ -119,6 +123,7 @@ fn listed(found: &Found) -> ListedPlan {
             why: record.plan.note.clone(),
             standing: standing(record).into(),
             steps: record.plan.steps.iter().map(|step| step.action.to_string()).collect(),
+            next: interrupted(record).map(|action| action.to_string()),
         },
         Err(error) => ListedPlan {
             id: found.id,
@@ -128,6 +133,7 @@ fn listed(found: &Found) -> ListedPlan {
             why: None,
             standing: "unreadable".into(),
             steps: Vec::new(),
+            next: None,
         },
     }
 }
@@ -183,9 +189,18 @@ impl Undo {
         changed = Changed { notes, ..to_take_back(&record) };
         let mut tell = |told: &_| changed.take_back(&record, told);
         changed.done = undo((journal, &lock), session.namespace(), &here, (id, &record), &mut tell);
+        if record.plan.steps.iter().any(|step| needs_restart(&step.action)) {
+            changed
+                .notes
+                .push("a feature that was turned takes effect with the next restart of Windows".into());
+        }
         let end = if changed.done { "   taken back" } else { "   not taken back" };
         Ok(Output::Report(changed.report(Line::new().strong(title).plain(end))))
     }
+}
+
+fn needs_restart(action: &Action) -> bool {
+    matches!(action, Action::Windows(action) if action.needs_restart())
 }
 
 /// A report that there is nothing to do.

@@ -7,7 +7,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,9 @@ use serde_json::{Value, json};
 /// No command here takes longer than some seconds, even under Wine with a busy machine.
 const LIMIT: Duration = Duration::from_secs(90);
 const INTERVAL: Duration = Duration::from_millis(5);
+const BOOT_KEY: &str =
+    r"HKLM\SYSTEM\CurrentControlSet\Control\Session Manager\Memory Management\PrefetchParameters";
+const OVERRIDES: &str = r"HKCU\Software\Wine\DllOverrides";
 const PROGRAM: &str = env!("CARGO_BIN_EXE_portolan");
 const MANIFEST: &str = r#"<?xml version="1.0" encoding="UTF-8" standalone="yes"?>
 <assembly xmlns="urn:schemas-microsoft-com:asm.v1" manifestVersion="1.0">
@@ -47,8 +50,10 @@ fn install() {
             let path = stand_in.display();
             panic!("{path}: {error}: run cargo build -p portolan --example stand_in --target x86_64-pc-windows-gnu")
         });
-        for tool in TOOLS {
-            let path = system.join(tool);
+        for name in TOOLS {
+            // Wine prefers some of its own programs to a file in their place.
+            tool("reg.exe", &["add", OVERRIDES, "/v", name, "/d", "native,builtin", "/f"]);
+            let path = system.join(name);
             if fs::read(&path).is_ok_and(|there| there == program) {
                 continue;
             }
@@ -57,6 +62,7 @@ fn install() {
         // Of a run that was cut off.
         tool("net.exe", &["stop", "winnat"]);
         tool("sc.exe", &["delete", "winnat"]);
+        tool("sc.exe", &["delete", "vmms"]);
         lock
     });
 }
@@ -223,6 +229,63 @@ impl Machine {
         command.arg("/c").arg(elevated()).args(words.split_whitespace());
         finish(started(self.prepared(command)), words)
     }
+
+    /// Runs the program until the stand-in's call of that number, where it is killed; the answer of one that came to its
+    /// end before.
+    #[track_caller]
+    pub(crate) fn killed_at(&self, call: usize, works_first: bool, words: &str) -> Option<Answer> {
+        let mut child = self.stalled_at(call, works_first, words);
+        let stalled = self.folder.join("state.stalled");
+        let start = Instant::now();
+        let answer = loop {
+            if stalled.exists() {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                break None;
+            }
+            if child.try_wait().unwrap().is_some() {
+                break Some(finish(child, words));
+            }
+            assert!(start.elapsed() < LIMIT, "{words}: neither stalled nor ended");
+            sleep(INTERVAL);
+        };
+        self.let_go();
+        answer
+    }
+
+    /// Restarts the machine: what waits for a restart takes effect.
+    pub(crate) fn restart(&self, once: &Once, boot: u32) {
+        let mut state = self.state();
+        for word in state["features"].as_object_mut().unwrap().values_mut() {
+            match word.as_str() {
+                Some("Enable Pending") => *word = json!("Enabled"),
+                Some("Disable Pending") => *word = json!("Disabled"),
+                _ => {}
+            }
+        }
+        if state["features"]["Microsoft-Hyper-V"] == "Disabled" {
+            state["stuck"] = json!(false);
+            state["blocks"] = json!({});
+        }
+        self.set(&state);
+        once.boot(boot);
+    }
+
+    fn stalled_at(&self, call: usize, works_first: bool, words: &str) -> Child {
+        for extension in ["stalled", "let-go"] {
+            let _ = fs::remove_file(self.file().with_extension(extension));
+        }
+        self.with("calls", json!(0)).with("stalls_at", json!(call)).with("works_first", json!(works_first));
+        started(self.command(words))
+    }
+
+    /// Lets a call that stands still go, and waits until nobody holds the state.
+    fn let_go(&self) {
+        fs::write(self.file().with_extension("let-go"), "").unwrap();
+        let lock = File::create(self.file().with_extension("lock")).unwrap();
+        lock.lock().unwrap();
+        self.with("stalls_at", json!(0));
+    }
 }
 
 impl Drop for Machine {
@@ -267,4 +330,55 @@ fn read(mut pipe: impl std::io::Read + Send + 'static) -> std::thread::JoinHandl
 fn tool(name: &str, words: &[&str]) -> String {
     let output = Command::new(Path::new(SYSTEM).join(name)).args(words).output().unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What Wine's prefix has once: the service winnat, and the count of starts of the system. One test at a time.
+pub(crate) struct Once {
+    _one: MutexGuard<'static, ()>,
+}
+
+impl Once {
+    /// WinNAT installed and running, at the first start of the system.
+    pub(crate) fn new() -> Self {
+        static ONE: Mutex<()> = Mutex::new(());
+        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        install();
+        let once = Self { _one: one };
+        tool("sc.exe", &["create", "winnat", "binPath=", r"C:\windows\system32\spoolsv.exe"]);
+        once.start();
+        once.boot(1);
+        assert!(once.runs(), "Wine did not start the service winnat");
+        once
+    }
+
+    pub(crate) fn start(&self) {
+        tool("sc.exe", &["start", "winnat"]);
+    }
+
+    /// Installs Hyper-V's management service: with it the feature counts as on.
+    pub(crate) fn with_hyperv(self) -> Self {
+        tool("sc.exe", &["create", "vmms", "binPath=", r"C:\windows\system32\spoolsv.exe"]);
+        self
+    }
+
+    pub(crate) fn runs(&self) -> bool {
+        tool("sc.exe", &["query", "winnat"]).contains("RUNNING")
+    }
+
+    /// Has the system say that it was started so many times.
+    pub(crate) fn boot(&self, number: u32) {
+        tool(
+            "reg.exe",
+            &["add", BOOT_KEY, "/v", "BootId", "/t", "REG_DWORD", "/d", &number.to_string(), "/f"],
+        );
+    }
+}
+
+impl Drop for Once {
+    fn drop(&mut self) {
+        tool("net.exe", &["stop", "winnat"]);
+        tool("sc.exe", &["delete", "winnat"]);
+        tool("sc.exe", &["delete", "vmms"]);
+        tool("reg.exe", &["delete", BOOT_KEY, "/v", "BootId", "/f"]);
+    }
 }

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::resume::{Next, Progress, next_step, still_to_undo};
 use super::{Action, FileBefore, Place, Plan};
 use crate::port::PortRange;
 
@@ -24,6 +25,17 @@ pub struct Begun {
     /// The file, where a step changes one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FileBefore>,
+    /// Windows' optional features of the same family, and whether each was on, where a step turns one on or off: the
+    /// system turns others along.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<(String, bool)>,
+}
+
+impl Begun {
+    /// A step that found nothing beside what its action names.
+    pub fn new(action: Action) -> Self {
+        Self { action, rewriting: Vec::new(), file: None, features: Vec::new() }
+    }
 }
 
 /// What happened.
@@ -155,11 +167,46 @@ impl Record {
         }
     }
 
+    /// A plan of which nothing is done yet.
+    pub fn new(plan: Plan) -> Self {
+        let steps = vec![StepState::Waiting; plan.steps.len()];
+        Self { plan, at_ms: 0, uid: None, steps }
+    }
+
+    /// How far each step came.
+    pub fn progress(&self) -> Vec<Progress> {
+        let progress = |state: &StepState| match state {
+            StepState::Waiting => Progress::Waiting,
+            StepState::Begun(begun) => Progress::Begun(begun.action.clone()),
+            StepState::Done(begun) => Progress::Done(begun.action.clone()),
+            StepState::Unneeded => Progress::Unneeded,
+            StepState::Undone(_) => Progress::Undone,
+        };
+        self.steps.iter().map(progress).collect()
+    }
+
+    /// What comes next.
+    pub fn next(&self) -> Next {
+        next_step(&self.plan, &self.progress())
+    }
+
+    /// The states of optional features before an earlier step, where this step's action takes that one back.
+    pub fn features_before(&self, step: usize, action: &Action) -> Vec<(String, bool)> {
+        let earlier = self.steps.iter().take(step).rev().find_map(|state| match state {
+            StepState::Done(begun) | StepState::Begun(begun)
+                if begun.action.inverse().as_ref() == Some(action) =>
+            {
+                Some(begun.features.clone())
+            }
+            _ => None,
+        });
+        earlier.unwrap_or_default()
+    }
+
     /// The steps that an undo has to look at, last first; but socket units come back before all others, since systemd
     /// starts none below a service that runs already.
     pub fn to_undo(&self) -> Vec<usize> {
-        let stands = |s: &StepState| matches!(s, StepState::Begun(_) | StepState::Done(_));
-        let mut steps: Vec<usize> = (0..self.steps.len()).rev().filter(|i| stands(&self.steps[*i])).collect();
+        let mut steps = still_to_undo(&self.progress());
         let is_socket =
             |action: &Action| matches!(action, Action::StopUnit { unit, .. } if unit.ends_with(".socket"));
         steps.sort_by_key(|step| !is_socket(&self.plan.steps[*step].action));
@@ -214,8 +261,7 @@ pub fn fold(text: &[u8]) -> Result<Record, EntryError> {
     let mut lines = (1..).zip(text[..end].split(|byte| *byte == b'\n'));
     let first = lines.next().map(|(_, line)| entry(line, 1)).ok_or(EntryError::Empty)??;
     let Event::Planned { plan, .. } = first.event else { return Err(EntryError::Malformed(1)) };
-    let steps = vec![StepState::Waiting; plan.steps.len()];
-    let mut record = Record { plan, at_ms: first.at_ms, uid: first.uid, steps };
+    let mut record = Record { at_ms: first.at_ms, uid: first.uid, ..Record::new(plan) };
     for (number, line) in lines {
         take(entry(line, number)?.event, &mut record).ok_or(EntryError::Malformed(number))?;
     }
@@ -279,7 +325,7 @@ mod tests {
 
     fn started(step: usize) -> Event {
         let action = plan().steps[step].action.clone();
-        Event::Started { step, begun: Begun { action, rewriting: Vec::new(), file: None } }
+        Event::Started { step, begun: Begun::new(action) }
     }
 
     fn text(events: &[Event]) -> Vec<u8> {
@@ -332,7 +378,7 @@ mod tests {
         let ports: Vec<PortRange> = vec!["1-9".parse().unwrap(), "5432".parse().unwrap()];
         let action = Action::Reserve { store: Store::Runtime, ports: ports.clone(), kept: Vec::new() };
         let plan = Plan { steps: vec![Step::new(action.clone())], ..plan() };
-        let begun = Begun { action, rewriting: Vec::new(), file: None };
+        let begun = Begun::new(action);
         let mut events = vec![
             Event::planned(plan),
             Event::Started { step: 0, begun: begun.clone() },

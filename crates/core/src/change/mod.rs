@@ -276,6 +276,11 @@ impl Action {
         }
     }
 
+    /// Whether it restarts the system.
+    pub fn is_restart(&self) -> bool {
+        matches!(self, Self::Windows(WindowsAction::Restart { .. }))
+    }
+
     /// Whether doing it writes the kernel's whole list of reserved ports anew.
     pub fn rewrites_list(&self) -> bool {
         matches!(self, Self::Unreserve { store: Store::Runtime, .. })

@@ -62,6 +62,8 @@ pub fn still_to_undo(progress: &[Progress]) -> Vec<usize> {
     for (step, state) in progress.iter().enumerate() {
         match state {
             Progress::Waiting | Progress::Unneeded | Progress::Undone => {}
+            // That the system was started anew is nothing to take back.
+            Progress::Begun(action) | Progress::Done(action) if action.is_restart() => {}
             Progress::Begun(_) => left.push(step),
             Progress::Done(action) => {
                 let done = |at: &usize| match &progress[*at] {

@@ -34,7 +34,8 @@ pub use system::bind::SYSTEM;
 pub(crate) use system::bind::{BoundSocket, REUSE_TAKES_OVER, as_user, bound, try_bind};
 pub use system::change::{effective_uid, place, range_now, reserved_now};
 pub(crate) use system::change::{
-    file_before, observe, perform, permitted, private_file, private_folder, restore_file, sync_folder,
+    features_before, file_before, observe, perform, permitted, private_file, private_folder,
+    restore_features, restore_file, sync_folder,
 };
 pub use system::close::connections;
 pub(crate) use system::connecting::{Connecting, Connector, REPEATS, connections_at_once};

@@ -305,6 +305,16 @@ fn remove_reserved(ports: &[PortRange]) -> Result<(), Error> {
     })
 }
 
+/// Optional features beside the one that an action turns on or off: Linux has none.
+pub(crate) fn features_before(_action: &Action) -> Result<Vec<(String, bool)>, Error> {
+    Ok(Vec::new())
+}
+
+/// Brings them back: there is nothing to do.
+pub(crate) fn restore_features(_features: &[(String, bool)]) -> Result<(), Error> {
+    Ok(())
+}
+
 /// Folders that are made are for their owner alone: the journal tells what runs here.
 pub(crate) fn private_folder(builder: &mut fs::DirBuilder) {
     builder.mode(0o700);

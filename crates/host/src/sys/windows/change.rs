@@ -149,6 +149,22 @@ pub(crate) fn perform(namespace: &Namespace, action: &Action) -> Result<(), Erro
     }
 }
 
+/// Features of the family of the one that an action turns on or off, and whether each is on: Windows turns those above
+/// it on, and those below it off, along with it.
+pub(crate) fn features_before(action: &Action) -> Result<Vec<(String, bool)>, Error> {
+    match action {
+        Action::Windows(WindowsAction::EnableFeature { name } | WindowsAction::DisableFeature { name }) => {
+            features::family(name)
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Turns those features back that are not as they were.
+pub(crate) fn restore_features(before: &[(String, bool)]) -> Result<(), Error> {
+    features::restore(before)
+}
+
 /// The file that an action is about, before it changes it: no setting here is kept in a file.
 pub(crate) fn file_before(_action: &Action) -> Result<Option<FileBefore>, Error> {
     Ok(None)

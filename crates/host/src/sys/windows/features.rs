@@ -43,6 +43,38 @@ pub(super) fn turn(name: &str, on: bool) -> Result<(), Error> {
     command::tool("dism.exe", words, CHANGING, &[0, NEEDS_RESTART]).map(drop)
 }
 
+/// The features whose names begin as this one's does, without itself, and whether each is on or will be with the next
+/// restart.
+pub(super) fn family(name: &str) -> Result<Vec<(String, bool)>, Error> {
+    let of_family = |feature: &str| {
+        feature != name && feature.to_ascii_lowercase().starts_with(&name.to_ascii_lowercase())
+    };
+    let features = all()?.into_iter();
+    Ok(features
+        .filter(|(feature, _)| of_family(feature))
+        .map(|(feature, state)| (feature, is_on(state)))
+        .collect())
+}
+
+fn is_on(state: FeatureState) -> bool {
+    matches!(state, FeatureState::Enabled | FeatureState::EnablePending)
+}
+
+/// Turns on what was on and is off now, and off what was off: those above first.
+pub(super) fn restore(before: &[(String, bool)]) -> Result<(), Error> {
+    if before.is_empty() {
+        return Ok(());
+    }
+    let mut before = before.to_vec();
+    before.sort_by_key(|(feature, _)| feature.len());
+    for (feature, was_on) in before {
+        if is_on(state(&feature)?) != was_on {
+            turn(&feature, was_on)?;
+        }
+    }
+    Ok(())
+}
+
 /// Asks Windows to restart in a minute, so that people see it coming (`shutdown /a` stops it).
 pub(super) fn restart() -> Result<(), Error> {
     let words = ["/r", "/t", "60", "/d", "p:4:1"];
