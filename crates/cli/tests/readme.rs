@@ -7,8 +7,8 @@ use std::path::Path;
 use portolan_testbed::{Answer, Namespace, program};
 
 /// Commands that change the machine.
-const CHANGING: [&str; 7] =
-    ["range set", "range reset", "reserve add", "reserve remove", "undo", "free", "close"];
+const CHANGING: [&str; 8] =
+    ["range set", "range reset", "reserve add", "reserve remove", "undo", "resume", "free", "close"];
 
 /// Every `portolan …` of a text: between backticks, and at the start of a line of a block, without its comment.
 fn commands(text: &str) -> Vec<String> {

@@ -40,6 +40,7 @@ fn the_help_of_every_verb_is_known() {
       free         Free a port: stop the program that holds it, its unit or its container
       close        Close TCP connections without ending their programs; the other side sees a reset
       undo         Take back what a command changed, also after a crash or a restart in the middle
+      resume       Go on with a plan that was cut off, or that waited for a restart
       pick         Pick ports that are free now and likely to stay free, a line each
       wait         Wait until a port is listened on, closed, or free
       hold         Keep ports by binding them, without listening: until Ctrl+C, for a time, or for a
@@ -467,6 +468,38 @@ fn the_help_of_every_verb_is_known() {
       portolan undo --list     what was changed on this machine, by number
       portolan undo            the newest plan of this network namespace that stands
       portolan undo 3
+
+    ======== resume
+
+    Go on with a plan that was cut off, or that waited for a restart
+
+    Usage: portolan resume [OPTIONS] [ID]
+
+    Arguments:
+      [ID]  Number of the plan; without it the newest that has not come to its end
+
+    Options:
+          --dry-run  Show what would be done, and do nothing
+      -y, --yes      Do it without asking
+      -h, --help     Print help
+
+    Options of every command:
+          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
+                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
+                              stderr)
+          --json              Short for --format json
+          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
+                              stdin)
+          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
+                              process
+          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
+                              auto] [possible values: auto, always, never]
+
+    Examples:
+      portolan undo --list     what was begun, and what comes next of it
+      portolan resume          the newest plan that has not come to its end
+      portolan resume 3
+      portolan undo 3          the other way out: take back what was done of it
 
     ======== pick
 
