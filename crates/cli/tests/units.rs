@@ -14,7 +14,7 @@ const CALLS: [&str; 7] = ["write", "fsync", "flock", "clone", "clone3", "poll", 
 /// More calls of one kind than any change makes.
 const MOST: u32 = 200;
 /// How long systemd may take to show a state.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const UNITS: [(&str, &str); 5] = [
     // systemd starts it again whenever it ends by itself.
@@ -55,7 +55,7 @@ fn await_state(nest: &NestedSystemd, unit: &str, wanted: &str) {
 /// A service of type simple counts as started before it listens.
 #[track_caller]
 fn await_port(nest: &NestedSystemd, port: &str) {
-    nest.portolan(&format!("wait {port} --for listening --timeout 20")).with_code(0);
+    nest.portolan(&format!("wait {port} --for listening --timeout 60")).with_code(0);
 }
 
 /// Starts echo.service as a client does, and waits until it is there.

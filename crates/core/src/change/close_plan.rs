@@ -2,15 +2,16 @@
 //!
 //! Source: `tcp_abort` in Linux's `net/ipv4/tcp.c`: the program gets ECONNABORTED, the peer a reset; a TIME_WAIT is
 //! dropped, and its port is free at once. A listener closed like this would stay bound while its program's accept
-//! fails with EINVAL, so listeners are left to `portolan free`. UDP has no connection to close and is left out.
+//! fails with EINVAL, so listeners are left to `portolan free`. UDP has no connection to close and is left out. Windows
+//! (SetTcpEntry) closes IPv4 connections only.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
 use super::{Action, Place, Plan, Step, is_critical};
-use crate::snapshot::Snapshot;
-use crate::socket::{Connection, OwnerState, Socket, State, Transport};
-use crate::wording;
+use crate::snapshot::{Snapshot, System};
+use crate::socket::{Connection, Family, OwnerState, Socket, State, Transport};
+use crate::wording::{self, counted};
 
 /// How many connections of a step are named.
 const NAMED: usize = 10;
@@ -44,9 +45,14 @@ pub fn plan_close(
             first.local_port
         ));
     }
+    let (open, unclosable) = of_closable_family(snapshot, open)?;
     let mut connections: HashMap<Key, Vec<Connection>> = HashMap::with_capacity(named.len());
     for (socket, connection) in named {
-        connections.entry(key(socket)).or_default().push(*connection);
+        let same_ends = connections.entry(key(socket)).or_default();
+        // A system without numbers for connections may list one twice (Wine does).
+        if !same_ends.contains(connection) {
+            same_ends.push(*connection);
+        }
     }
     let mut groups: BTreeMap<String, Vec<Connection>> = BTreeMap::new();
     for socket in &open {
@@ -60,8 +66,34 @@ pub fn plan_close(
     }
     let steps =
         groups.into_iter().filter(|(_, group)| !group.is_empty()).map(|(whose, group)| step(whose, group));
-    let warnings = warnings(snapshot, &open, &holding);
+    let warnings = unclosable.into_iter().chain(warnings(snapshot, &open, &holding)).collect();
     Ok(Plan { title: title.into(), note: None, place, steps: steps.collect(), warnings })
+}
+
+/// Those that this system can close, and a warning for those that it cannot; an error where it can close none.
+fn of_closable_family<'a>(
+    snapshot: &Snapshot,
+    open: Vec<&'a Socket>,
+) -> Result<(Vec<&'a Socket>, Option<String>), String> {
+    if snapshot.host.system != System::Windows {
+        return Ok((open, None));
+    }
+    let (unclosable, rest): (Vec<&Socket>, Vec<&Socket>) =
+        open.into_iter().partition(|socket| socket.family == Family::Ipv6);
+    let Some(first) = unclosable.first() else { return Ok((rest, None)) };
+    let port = first.local_port;
+    let (left, way) = (
+        counted(unclosable.len(), "IPv6 connection"),
+        format!(
+            "`portolan free {port}` stops a program that listens there, `portolan list --port {port}` names it"
+        ),
+    );
+    let why = format!("Windows closes IPv4 connections only; {way}");
+    if rest.is_empty() {
+        Err(format!("unsupported: {why}"))
+    } else {
+        Ok((rest, Some(format!("{left} not closed: {why}"))))
+    }
 }
 
 fn step(whose: String, connections: Vec<Connection>) -> Step {

@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::critical::is_critical;
-use super::{Action, Place, Plan, ProcessKey, Step, WindowsAction};
+use super::free_request::{Caller, FreeRequest, ProcessEntry};
+use super::{ASK, Action, Place, Plan, ProcessKey, Step, TERMINATE, WindowsAction};
 use crate::kernel::docker;
 use crate::owner::Owner;
 use crate::port::Port;
@@ -17,56 +18,6 @@ use crate::remedy::is_name;
 use crate::snapshot::{Snapshot, System};
 use crate::socket::{OwnerState, Socket, State, Transport};
 use crate::wording::{self, counted, listed};
-
-/// Signals that may be sent first, by name, without SIG.
-pub const SIGNALS: [&str; 7] = ["TERM", "INT", "HUP", "QUIT", "KILL", "USR1", "USR2"];
-
-/// A row of the process table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProcessEntry {
-    /// Process id.
-    pub pid: u32,
-    /// Parent's process id, 0 for none.
-    pub parent: u32,
-    /// Start time, as in [`ProcessKey`].
-    pub start: u64,
-    /// Short name.
-    pub name: String,
-}
-
-/// Who asks: neither it nor any of its ancestors is stopped.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Caller {
-    /// Its process id.
-    pub pid: u32,
-    /// The systemd unit it runs in.
-    pub unit: Option<String>,
-    /// Whether systemd runs this host, and can be asked to stop a unit.
-    pub systemd: bool,
-}
-
-/// What is to be freed, and how.
-#[derive(Clone, Debug)]
-pub struct FreeRequest {
-    /// The ports.
-    pub ports: Vec<(Transport, Port)>,
-    /// The first signal's name, one of [`SIGNALS`].
-    pub signal: String,
-    /// How long a process may take to end, milliseconds.
-    pub timeout_ms: u64,
-    /// Whether a process that has not ended by then is killed.
-    pub force: bool,
-    /// Whether its descendants are stopped too.
-    pub tree: bool,
-    /// Critical programs that may be stopped all the same, by name.
-    pub even_if_critical: Vec<String>,
-}
-
-impl FreeRequest {
-    fn names(&self, transport: Transport, port: u16) -> bool {
-        self.ports.iter().any(|(wanted, number)| (*wanted, number.number()) == (transport, port))
-    }
-}
 
 /// What came of the planning.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,6 +69,7 @@ pub fn plan_free(
         };
     }
     free.add_descendants();
+    free.check_signal();
     if !free.refusals.is_empty() {
         free.refusals.sort();
         free.refusals.dedup();
@@ -219,6 +171,10 @@ impl<'a> Free<'a> {
                 format!("the kernel itself holds {at}: there is no process that could be stopped")
             }
             (OwnerState::Nobody, _) => format!("no process holds {at} any more: it goes by itself"),
+            _ if self.is_windows() => format!(
+                "the process that made {at} has ended, and one that it started holds it, which Windows does not name: \
+                 `portolan list` tells whom it started; end that one"
+            ),
             (_, Some(uid)) if !host.privileged && host.uid != Some(uid) => format!(
                 "{at} is held by a process of another user (uid {uid}): to see and to end it needs root \
                  (CAP_SYS_PTRACE, CAP_KILL); type it again after sudo"
@@ -336,6 +292,32 @@ impl<'a> Free<'a> {
         self.table.keys().copied().filter(below).collect()
     }
 
+    /// Windows has no signals: of their names two have a meaning there.
+    fn check_signal(&mut self) {
+        let signal = &self.request.signal;
+        if self.is_windows()
+            && !self.levels.processes.is_empty()
+            && !matches!(signal.as_str(), "TERM" | "KILL")
+        {
+            self.refuse(format!(
+                "Windows has no signal {signal}: --signal TERM asks a program to close, KILL terminates it"
+            ));
+        }
+    }
+
+    fn is_windows(&self) -> bool {
+        self.snapshot.host.system == System::Windows
+    }
+
+    /// What is sent first, as the system calls it.
+    fn signal(&self) -> &str {
+        match (self.is_windows(), self.request.signal.as_str()) {
+            (true, "KILL") => TERMINATE,
+            (true, _) => ASK,
+            (false, signal) => signal,
+        }
+    }
+
     /// With `--tree`: what was started by the processes that are stopped is stopped too, or refused like them.
     fn add_descendants(&mut self) {
         if !self.request.tree {
@@ -390,7 +372,7 @@ impl<'a> Free<'a> {
             let step = stop_unit(unit).affecting(self.ends(pids));
             match (self.request.signal.as_str(), self.request.force) {
                 ("TERM", false) => step,
-                _ if self.snapshot.host.system == System::Windows => step,
+                _ if self.is_windows() => step,
                 _ => step.affecting("signal and time-out are the unit's own: KillSignal, TimeoutStopSec"),
             }
         }));
@@ -421,7 +403,7 @@ impl<'a> Free<'a> {
         let mut step = Step::new(Action::StopProcess {
             process: ProcessKey { pid, start: entry.start, name: entry.name.clone() },
             sockets,
-            signal: self.request.signal.clone(),
+            signal: self.signal().to_owned(),
             timeout_ms: self.request.timeout_ms,
             force: self.request.force,
         });
@@ -435,9 +417,9 @@ impl<'a> Free<'a> {
             .filter(|child| !ending.contains(child))
             .map(|child| self.described(child))
             .collect();
+        let untouched = if self.is_windows() { "its children go on" } else { "its children get no signal" };
         if !left.is_empty() {
-            step = step
-                .affecting(format!("its children get no signal (--tree ends them too): {}", listed(&left)));
+            step = step.affecting(format!("{untouched} (--tree ends them too): {}", listed(&left)));
         }
         Some(step)
     }

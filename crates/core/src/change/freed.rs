@@ -1,12 +1,15 @@
 //! What became of a port that was freed: let go, still held, or held again by what a supervisor started at once.
 //!
-//! A socket that was there before is still held; one of another inode was made since.
+//! A socket that was there before is still held; one of another inode was made since. Windows has no inodes: there a
+//! socket is the same while its ends, its process and when that began are.
+
+use std::net::SocketAddr;
 
 use super::ProcessEntry;
 use crate::owner::Owner;
 use crate::port::Port;
 use crate::remedy;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, System};
 use crate::socket::{Socket, State, Transport};
 use crate::wording;
 
@@ -39,7 +42,8 @@ pub fn freed(
 ) -> Freed {
     let of_port = |s: &&Socket| (s.transport, s.local_port) == (transport, port.number());
     let now: Vec<&Socket> = after.sockets.iter().filter(of_port).collect();
-    let was_there = |socket: &&&Socket| before.sockets.iter().any(|old| old.inode == socket.inode);
+    let known: Vec<Identity> = before.sockets.iter().map(|old| identity(old, before)).collect();
+    let was_there = |socket: &&&Socket| known.contains(&identity(socket, after));
     let holding = || now.iter().filter(|socket| socket.is_holding());
     // What was made since tells more than what stayed.
     if let Some(socket) = holding().find(|socket| !was_there(socket)).or_else(|| holding().next()) {
@@ -53,13 +57,36 @@ pub fn freed(
     }
 }
 
+/// What a socket is known by in two looks.
+#[derive(PartialEq, Eq)]
+enum Identity {
+    Inode(u32),
+    /// Transport, local end, and the processes with their start times.
+    Held(Transport, SocketAddr, Vec<(u32, Option<u64>)>),
+}
+
+fn identity(socket: &Socket, snapshot: &Snapshot) -> Identity {
+    if socket.inode != 0 {
+        return Identity::Inode(socket.inode);
+    }
+    let owners = snapshot.owners_of(socket).into_iter().map(|owner| (owner.pid, owner.started_ms));
+    Identity::Held(socket.transport, socket.local(), owners.collect())
+}
+
 fn held(snapshot: &Snapshot, processes: &[ProcessEntry], socket: &Socket, again: bool) -> Freed {
     let holder = wording::holder(socket, snapshot);
     let owners = snapshot.owners_of(socket);
     let Some(owner) = wording::lead(&owners) else {
         let verdict =
             format!("{} is {} held by {holder}", socket.local(), if again { "again" } else { "still" });
-        return Freed::Held { again, verdict, advice: "see who it is: type it again as root".into() };
+        let advice = match snapshot.host.system {
+            System::Linux => "see who it is: type it again as root",
+            System::Windows => {
+                "the process that made it has ended, and one that it started holds it: end that one \
+                 (portolan list shows it among what was not seen)"
+            }
+        };
+        return Freed::Held { again, verdict, advice: advice.into() };
     };
     if !again {
         let verdict = format!("{} is still held by {holder}", socket.local());
@@ -71,7 +98,11 @@ fn held(snapshot: &Snapshot, processes: &[ProcessEntry], socket: &Socket, again:
     let by = parent
         .map_or_else(String::new, |parent| format!(", started by {} (pid {})", parent.name, parent.pid));
     let verdict = format!("{} is held again by {holder}{by}: something restarts it", socket.local());
-    Freed::Held { again, verdict, advice: supervisor(owner, parent) }
+    let advice = match snapshot.host.system {
+        System::Linux => supervisor(owner, parent),
+        System::Windows => windows_supervisor(owner, parent),
+    };
+    Freed::Held { again, verdict, advice }
 }
 
 /// How that which restarts a program is stopped. Names that no unit or container has are not put into a command.
@@ -95,6 +126,15 @@ fn supervisor(owner: &Owner, parent: Option<&ProcessEntry>) -> String {
             format!("stop {} first: kill {}", parent.name, parent.pid)
         }
         _ => "stop what starts it (a service manager, a timer, a watchdog) first".to_owned(),
+    }
+}
+
+/// The same on Windows, where a unit is the names of services.
+fn windows_supervisor(owner: &Owner, parent: Option<&ProcessEntry>) -> String {
+    match (owner.unit.as_deref().filter(|service| remedy::is_name(service)), parent) {
+        (Some(service), _) => format!("stop its service: net stop {service}"),
+        (None, Some(parent)) => format!("stop {} first: taskkill /pid {}", parent.name, parent.pid),
+        (None, None) => "stop what starts it (a service, a scheduled task, a watchdog) first".to_owned(),
     }
 }
 
@@ -154,6 +194,20 @@ mod tests {
         };
         assert!(!again);
         assert_eq!(verdict, "0.0.0.0:8080 is still held by web (pid 82)");
+    }
+
+    #[test]
+    fn without_inodes_a_socket_is_the_same_while_its_process_is() {
+        let at = |pid, started_ms| {
+            let mut look = look(0, Owner { started_ms: Some(started_ms), ..web(pid, None) });
+            look.host.system = System::Windows;
+            look
+        };
+        let is_again = |after| matches!(told(&at(80, 5), &after), Freed::Held { again: true, .. });
+        assert!(!is_again(at(80, 5)));
+        assert!(is_again(at(81, 5)) && is_again(at(80, 9)), "another process, or another of that number");
+        let Freed::Held { advice, .. } = told(&at(80, 5), &at(81, 9)) else { panic!("it is held") };
+        assert_eq!(advice, "stop runsv first: taskkill /pid 70");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod close_plan;
 mod critical;
 mod free_plan;
+mod free_request;
 mod freed;
 mod journal;
 mod kept;
@@ -23,7 +24,8 @@ use serde::{Deserialize, Serialize};
 
 pub use close_plan::plan_close;
 pub use critical::is_critical;
-pub use free_plan::{Caller, FreeAnswer, FreeRequest, ProcessEntry, SIGNALS, plan_free};
+pub use free_plan::{FreeAnswer, plan_free};
+pub use free_request::{Caller, FreeRequest, ProcessEntry, SIGNALS};
 pub use freed::{Freed, freed};
 pub use journal::{Begun, Entry, EntryError, Event, Record, Standing, StepState, fold};
 pub use kept::{Kept, RPC_PORTS, SettingNow};
@@ -72,6 +74,11 @@ impl fmt::Display for Store {
         }
     }
 }
+
+/// What Windows does for SIGTERM: windows and the console of a program are asked to close.
+pub const ASK: &str = "ASK";
+/// What Windows does for SIGKILL.
+pub const TERMINATE: &str = "TERMINATE";
 
 /// A process, so that it can be found again and never mistaken for a later one of the same number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,7 +163,7 @@ pub enum Action {
         /// for one that is stopped for its parent's sake.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         sockets: Vec<u32>,
-        /// The first signal's name, without SIG: `TERM`.
+        /// The first signal's name, without SIG: `TERM`. Windows has none: [`ASK`] or [`TERMINATE`].
         signal: String,
         /// How long it may take to end, milliseconds.
         timeout_ms: u64,
@@ -213,9 +220,20 @@ impl fmt::Display for Action {
             Self::StopContainer { runtime, id } => write!(f, "stop {runtime} container {id}"),
             Self::StartContainer { runtime, id } => write!(f, "start {runtime} container {id}"),
             Self::StopProcess { process, signal, timeout_ms, force, .. } => {
-                write!(f, "send SIG{signal} to {} (pid {})", process.name, process.pid)?;
+                let (name, pid) = (&process.name, process.pid);
+                let then = match signal.as_str() {
+                    TERMINATE => return write!(f, "terminate {name} (pid {pid})"),
+                    ASK => {
+                        write!(f, "ask {name} (pid {pid}) to close")?;
+                        ", then terminate it"
+                    }
+                    signal => {
+                        write!(f, "send SIG{signal} to {name} (pid {pid})")?;
+                        ", then SIGKILL"
+                    }
+                };
                 write!(f, ", wait up to {} s for its end", timeout_ms.div_ceil(1000))?;
-                f.write_str(if *force { ", then SIGKILL" } else { "" })
+                f.write_str(if *force { then } else { "" })
             }
             Self::Windows(action) => action.fmt(f),
             Self::CloseConnections { connections } => match &connections[..] {

@@ -121,3 +121,26 @@ fn many_are_counted_and_the_first_are_named() {
     assert_eq!((action.as_str(), effects.len()), ("close 40 connections", 12));
     assert_eq!(effects.last().map(String::as_str), Some("and 30 more"));
 }
+
+#[test]
+fn windows_closes_ipv4_connections_and_says_what_to_do_about_others() {
+    let four = socket(State::Established, "10.0.0.5:80", "10.0.0.9:50000", 7);
+    let six = socket(State::Established, "[2001:db8::5]:80", "[2001:db8::9]:50000", 8);
+    let on_windows = |sockets: &[Socket]| {
+        let mut snapshot = host("web.exe", sockets);
+        snapshot.host.system = System::Windows;
+        plan(&snapshot, &named(sockets))
+    };
+    let refused = on_windows(&[six]).unwrap_err();
+    assert!(
+        refused.starts_with("unsupported: Windows closes IPv4 connections only; `portolan free 80`"),
+        "{refused}"
+    );
+    let plan = on_windows(&[four, six]).unwrap();
+    assert_eq!(plan.steps.len(), 1);
+    assert!(
+        plan.warnings[0].starts_with("1 IPv6 connection not closed: Windows closes"),
+        "{:?}",
+        plan.warnings
+    );
+}

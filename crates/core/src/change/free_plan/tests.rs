@@ -426,3 +426,60 @@ fn every_signal_name_and_force_reach_the_step() {
     world.request.force = true;
     assert!(world.plan().steps[0].effects[1].contains("TimeoutStopSec"));
 }
+
+/// The same world on Windows, with a signal asked for.
+fn on_windows(signal: &str, owners: &[Owner]) -> World {
+    let mut world = World::new();
+    world.snapshot.host.system = System::Windows;
+    world.request.signal = signal.into();
+    let owners: Vec<Owner> = owners.iter().map(|owner| Owner { uid: None, ..owner.clone() }).collect();
+    world.listens("127.0.0.1:8080", &owners)
+}
+
+#[test]
+fn on_windows_a_program_is_asked_to_close_or_terminated_and_there_are_no_other_signals() {
+    let said = |signal| match on_windows(signal, &[owner(80, "web.exe")]).answer() {
+        FreeAnswer::Plan(plan) => plan.steps[0].action.to_string(),
+        FreeAnswer::Refused(reasons) => reasons.join(";"),
+        FreeAnswer::Free { .. } => panic!("it is held"),
+    };
+    assert_eq!(said("TERM"), "ask web.exe (pid 80) to close, wait up to 10 s for its end");
+    assert_eq!(said("KILL"), "terminate web.exe (pid 80)");
+    assert_eq!(
+        said("INT"),
+        "Windows has no signal INT: --signal TERM asks a program to close, KILL terminates it"
+    );
+    let mut world = on_windows("TERM", &[owner(80, "web.exe")]);
+    world.request.force = true;
+    world.runs(81, 80, "worker.exe");
+    let FreeAnswer::Plan(plan) = world.answer() else { panic!("it is held") };
+    assert!(plan.steps[0].action.to_string().ends_with(", then terminate it"));
+    assert!(
+        plan.steps[0].effects.iter().any(|effect| effect.starts_with("its children go on (--tree")),
+        "{plan:?}"
+    );
+}
+
+#[test]
+fn on_windows_a_service_is_stopped_by_its_manager_and_of_several_in_one_process_none() {
+    let of_services = |names: &str| of_unit(80, "web.exe", names);
+    let FreeAnswer::Plan(plan) = on_windows("TERM", &[of_services("Web")]).answer() else { panic!("held") };
+    let stop = Action::Windows(WindowsAction::StopService { name: "Web".into() });
+    assert_eq!(plan.steps.iter().map(|step| &step.action).collect::<Vec<_>>(), [&stop]);
+    let FreeAnswer::Refused(reasons) = on_windows("TERM", &[of_services("Web,Other")]).answer() else {
+        panic!("of two services neither is stopped")
+    };
+    assert!(reasons[0].contains("`net stop NAME` stops the one you mean"), "{reasons:?}");
+}
+
+#[test]
+fn on_windows_a_socket_whose_maker_has_ended_is_one_of_its_childrens() {
+    let mut world = World::new();
+    world.snapshot.host.system = System::Windows;
+    world.socket(State::Listen, "0.0.0.0:8080", "0.0.0.0:0");
+    let FreeAnswer::Refused(reasons) = world.answer() else { panic!("nobody is seen") };
+    assert!(
+        reasons[0].contains("one that it started holds it") && !reasons[0].contains("sudo"),
+        "{reasons:?}"
+    );
+}

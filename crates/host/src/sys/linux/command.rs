@@ -28,6 +28,11 @@ pub(super) fn find(name: &str) -> Option<PathBuf> {
 
 /// What a tool writes. Fails with its complaint when it does not end well.
 pub(super) fn output(program: &Path, arguments: &[&str]) -> Result<Vec<u8>, Error> {
+    output_within(program, arguments, TIME)
+}
+
+/// The same, with more patience: where a change waits for the answer.
+pub(super) fn output_within(program: &Path, arguments: &[&str], time: Duration) -> Result<Vec<u8>, Error> {
     let error =
         |source: io::Error| Error::new(format!("run {} {}", program.display(), arguments.join(" ")), source);
     let mut child = Command::new(program)
@@ -39,7 +44,7 @@ pub(super) fn output(program: &Path, arguments: &[&str]) -> Result<Vec<u8>, Erro
         .stderr(Stdio::piped())
         .spawn()
         .map_err(error)?;
-    let result = listen(&mut child, Instant::now() + TIME);
+    let result = listen(&mut child, Instant::now() + time);
     if result.is_err() {
         // It may have ended by itself meanwhile.
         let _ = child.kill();

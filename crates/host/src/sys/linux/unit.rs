@@ -4,6 +4,7 @@
 //! after `--`, so none can be taken for an option.
 
 use std::io;
+use std::time::Duration;
 
 use portolan_core::change::UnitNow;
 use portolan_core::kernel::systemd_unit::{self, PROPERTIES, Unit};
@@ -11,6 +12,9 @@ use portolan_core::kernel::systemd_unit::{self, PROPERTIES, Unit};
 use super::command;
 use super::stop::run;
 use crate::Error;
+
+/// How long systemd may take to answer: as long as systemctl itself waits for it.
+const PATIENCE: Duration = Duration::from_secs(25);
 
 /// How a unit stands. One that does not exist is not active.
 pub(super) fn now(unit: &str) -> Result<UnitNow, Error> {
@@ -33,7 +37,7 @@ fn shown(units: &[&str]) -> Result<Vec<Unit>, Error> {
     let doing = || format!("ask systemd for {}", units.join(", "));
     let systemctl = command::find("systemctl")
         .ok_or_else(|| Error::new(doing(), io::Error::other("systemctl is not installed")))?;
-    let text = command::output(&systemctl, &[&["show", PROPERTIES, "--"], units].concat())?;
+    let text = command::output_within(&systemctl, &[&["show", PROPERTIES, "--"], units].concat(), PATIENCE)?;
     systemd_unit::units(&String::from_utf8_lossy(&text))
         .map_err(|error| Error::new(doing(), io::Error::other(error)))
 }

@@ -1,15 +1,19 @@
 //! Windows: stops and starts services, and ends exactly the process that was meant.
 //!
 //! Source: the service control manager, `EnumWindows`, `PostMessageW` (WM_CLOSE), `TerminateProcess`. A process with a
-//! window is asked to close it, and has the time of the plan to end by itself. Left out on purpose: console events, which
-//! reach every program of the console and not the one that was meant.
+//! window is asked to close it, and has the time of the plan to end by itself; the window of a console counts as that of the
+//! program that it was made for, which gets the console's close event. Left out on purpose: Ctrl+Break
+//! (`GenerateConsoleCtrlEvent`), which reaches every program of a console, this one and its shell too, and not the one
+//! that was meant: where a process leads no group of its own, the system makes an event for all.
 
 use std::collections::HashMap;
 use std::io;
 use std::os::windows::io::{AsRawHandle as _, OwnedHandle};
 use std::time::Duration;
 
-use portolan_core::change::{Action, Caller, ProcessEntry, ProcessKey, ProcessNow, WindowsAction};
+use portolan_core::change::{
+    ASK, Action, Caller, ProcessEntry, ProcessKey, ProcessNow, TERMINATE, WindowsAction,
+};
 use windows_sys::Win32::Foundation::{
     ERROR_ACCESS_DENIED, ERROR_INVALID_PARAMETER, HWND, LPARAM, WAIT_OBJECT_0, WAIT_TIMEOUT,
 };
@@ -114,11 +118,11 @@ fn stop_process(process: &ProcessKey, signal: &str, timeout: Duration, force: bo
     let doing = || format!("stop {} (pid {})", process.name, process.pid);
     let attempt = || -> io::Result<()> {
         let Some(handle) = same_process(process)? else { return Ok(()) };
-        match signal.trim_start_matches("SIG") {
-            "KILL" => return terminate(&handle),
-            "TERM" => {}
+        match signal {
+            TERMINATE => return terminate(&handle),
+            ASK => {}
             other => {
-                let how = format!("Windows has no signal {other}; use TERM (close its windows) or KILL");
+                let how = format!("Windows has no signal {other}; use TERM (ask it to close) or KILL");
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, how));
             }
         }
@@ -131,12 +135,12 @@ fn stop_process(process: &ProcessKey, signal: &str, timeout: Duration, force: bo
             (false, true) => {
                 let waited = timeout.as_secs_f32();
                 Err(io::Error::other(format!(
-                    "it still runs {waited} s after its windows were asked to close; --force ends it"
+                    "it still runs {waited} s after it was asked to close; --force terminates it then"
                 )))
             }
-            (false, false) => {
-                Err(io::Error::other("it has no window that could be asked to close; --force ends it"))
-            }
+            (false, false) => Err(io::Error::other(
+                "it has no window that could be asked to close (Ctrl+C in its console asks it); --force terminates it",
+            )),
         }
     };
     attempt().map_err(|source| {
@@ -252,13 +256,13 @@ mod tests {
         let mut waiting = Waiting::new();
         let key = waiting.key();
         assert_eq!(process_now(&key).unwrap(), ProcessNow::Holding);
-        let error = stop(&key, "TERM", false).unwrap_err().to_string();
-        assert!(error.ends_with("--force ends it"), "{error}");
+        let error = stop(&key, ASK, false).unwrap_err().to_string();
+        assert!(error.ends_with("--force terminates it"), "{error}");
         assert!(waiting.0.try_wait().unwrap().is_none());
-        stop(&key, "TERM", true).unwrap();
+        stop(&key, ASK, true).unwrap();
         assert_eq!(waiting.0.wait().unwrap().code(), Some(1));
         assert_eq!(process_now(&key).unwrap(), ProcessNow::Gone);
-        stop(&key, "KILL", false).unwrap();
+        stop(&key, TERMINATE, false).unwrap();
     }
 
     #[test]
@@ -266,7 +270,7 @@ mod tests {
         let mut waiting = Waiting::new();
         let earlier = ProcessKey { start: waiting.key().start - 1, ..waiting.key() };
         assert_eq!(process_now(&earlier).unwrap(), ProcessNow::Another);
-        let error = stop(&earlier, "KILL", true).unwrap_err().to_string();
+        let error = stop(&earlier, TERMINATE, true).unwrap_err().to_string();
         assert!(error.contains("another process by now"), "{error}");
         assert!(waiting.0.try_wait().unwrap().is_none());
     }

@@ -2,6 +2,8 @@
 //! on Windows and under Wine; what Wine does not have (netsh's output, the event log) must be a gap there, never "none".
 #![cfg(target_os = "windows")]
 
+mod stop;
+
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -262,6 +264,8 @@ struct Scratch(PathBuf);
 impl Scratch {
     fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("portolan-{name}-{}", std::process::id()));
+        // A run that was killed left its own behind, and Wine gives the same pids again.
+        let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir(&path).unwrap();
         Self(path)
     }
