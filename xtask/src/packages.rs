@@ -21,6 +21,7 @@ pub(crate) const LINUX: &[Needed] = &[
     ("systemctl", "systemd"),
     ("nsenter", "util-linux"),
     ("python3", "python3"),
+    ("openssl", "openssl"),
     // Servers that conversations are tested against, and the clients that say what is right.
     ("snmpd", "snmpd"),
     ("snmpget", "snmp"),

@@ -232,3 +232,87 @@ fn a_cancelled_exchange_ends_soon() {
     });
     assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
 }
+
+/// A TLS server of OpenSSL with a certificate of its own making, until it is dropped.
+#[cfg(target_os = "linux")]
+struct OpenSsl(std::process::Child, SocketAddr, std::path::PathBuf);
+
+#[cfg(target_os = "linux")]
+impl OpenSsl {
+    fn new(options: &[&str]) -> Self {
+        use std::process::{Command, Stdio};
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let folder =
+            std::env::temp_dir().join(format!("portolan-openssl-{}-{}", std::process::id(), port.port()));
+        std::fs::create_dir(&folder).unwrap();
+        let make = "req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 30 \
+                    -subj /CN=server.example -addext subjectAltName=DNS:server.example";
+        let mut openssl = Command::new("openssl");
+        let made = openssl.args(make.split_whitespace()).current_dir(&folder).stderr(Stdio::null()).status();
+        assert!(made.expect("tests need openssl (apt-get install openssl)").success());
+        let child = Command::new("openssl")
+            .args([
+                "s_server",
+                "-quiet",
+                "-key",
+                "key.pem",
+                "-cert",
+                "cert.pem",
+                "-accept",
+                &port.to_string(),
+            ])
+            .args(options)
+            .current_dir(&folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        while TcpStream::connect(port).is_err() {
+            thread::yield_now();
+        }
+        Self(child, port, folder)
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for OpenSsl {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+        let _ = std::fs::remove_dir_all(&self.2);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_certificate_that_nobody_trusts_is_told_and_the_conversation_goes_on() {
+    for (options, version) in [(&["-tls1_3"][..], "TLS 1.3"), (&["-tls1_2"], "TLS 1.2")] {
+        let mut server = OpenSsl::new(options);
+        // What is typed at the server goes to its client.
+        let mut says = server.0.stdin.take().unwrap();
+        thread::spawn(move || {
+            while says.write_all(b"220 behind TLS\n").is_ok() {
+                thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let talk = Talk { host: "server.example".into(), ..talk("banner", server.1, Via::Tls) };
+        let answer = one(&Manner::default(), talk).answer.unwrap();
+        assert!(answer.summary.contains("220 behind TLS"), "{answer:?}");
+        let Some(portolan_core::answer::Value::Fields(tls)) = answer.fields.value("tls") else {
+            panic!("{answer:?}")
+        };
+        assert_eq!(tls.text("version"), Some(version));
+        assert_eq!(tls.text("problem"), Some("it signs itself: nobody vouches for it"));
+        assert!(format!("{:?}", tls.value("certificate")).contains("server.example"), "{tls:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_with_other_versions_of_tls_refuses_and_its_alert_is_told() {
+    let server = OpenSsl::new(&["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"]);
+    let told = one(&quick(), talk("banner", server.1, Via::Tls));
+    let why = told.answer.unwrap_err();
+    assert!(why.contains("ProtocolVersion") || why.contains("HandshakeFailure"), "{why}");
+}

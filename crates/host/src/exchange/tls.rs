@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use portolan_core::probe::{BYTE_BUDGET, Security};
+use portolan_core::wire::x509::Certificate;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -192,7 +193,7 @@ impl ServerCertVerifier for Witness {
             Some(trusted) => {
                 if let Err(error) = trusted.verify_server_cert(certificate, intermediates, name, stapled, now)
                 {
-                    self.note(chain_problem(&error));
+                    self.note(chain_problem(&error, certificate));
                 }
             }
             None => self.note("not checked: this system has no root certificates".to_owned()),
@@ -232,12 +233,15 @@ impl ServerCertVerifier for Witness {
 }
 
 /// What is wrong with a chain, for people.
-fn chain_problem(error: &Error) -> String {
+fn chain_problem(error: &Error, certificate: &[u8]) -> String {
     use rustls::CertificateError as Wrong;
+    let own = Certificate::read(certificate).ok().filter(|own| own.subject == own.issuer);
     let Error::InvalidCertificate(wrong) = error else { return error.to_string() };
     match wrong {
         Wrong::Expired | Wrong::ExpiredContext { .. } => "expired",
         Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => "not valid yet",
+        // An authority's certificate in a server's place is nearly always one that signs itself.
+        Wrong::UnknownIssuer | Wrong::Other(_) if own.is_some() => "it signs itself: nobody vouches for it",
         Wrong::UnknownIssuer => "its issuer is not trusted here",
         Wrong::NotValidForName | Wrong::NotValidForNameContext { .. } => "it is for another name",
         Wrong::BadEncoding => "it is not encoded as it should be",
