@@ -30,7 +30,7 @@ pub(super) fn zip(release: &Release, file: &Path, wine: &Wine) -> anyhow::Result
     let program = windows_path(&top.join("portolan.exe"));
     contains(&wine.run(&[&program, "--version"])?, &release.version)?;
     contains(&wine.run(&[&program, "list", "--json"])?, "\"sockets\"")?;
-    contains(&wine.run(&[&program])?, "gaps")?;
+    contains(&wine.run(&[&program])?, "LISTEN")?;
     println!("{}: holds what it should, and runs under Wine", file.display());
     Ok(())
 }
