@@ -52,7 +52,7 @@ impl EndSignals {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let time = libc::timespec {
-                tv_sec: left.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+                tv_sec: i32::try_from(left.as_secs()).unwrap_or(i32::MAX).into(),
                 tv_nsec: left.subsec_nanos().into(),
             };
             // SAFETY: set and time are live and filled; what the signal carries is not asked for.
