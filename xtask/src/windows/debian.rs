@@ -20,8 +20,8 @@ pub(super) struct Apt {
 }
 
 impl Apt {
-    /// One for these suites, with fresh lists; everything it keeps lies in `folder`.
-    pub(super) fn new(folder: PathBuf, suites: &str) -> anyhow::Result<Self> {
+    /// One for a suite, with fresh lists; everything it keeps lies in `folder`.
+    pub(super) fn new(folder: PathBuf, suite: &str) -> anyhow::Result<Self> {
         for part in
             ["state/lists/partial", "cache/archives/partial", "sources.list.d", "preferences.d", "log"]
         {
@@ -29,7 +29,7 @@ impl Apt {
         }
         let mirror = own_mirror().unwrap_or_else(|| MIRROR.to_owned());
         let source = format!(
-            "Types: deb\nURIs: {mirror}\nSuites: {suites}\nComponents: main\nArchitectures: amd64\n\
+            "Types: deb\nURIs: {mirror}\nSuites: {suite}\nComponents: main\nArchitectures: amd64\n\
              Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
         );
         let settings = format!(
@@ -58,7 +58,7 @@ impl Apt {
         command
     }
 
-    /// The versions of a package that the suites hold, the newest first.
+    /// The versions of a package that the suite holds, the newest first.
     pub(super) fn versions(&self, package: &str) -> anyhow::Result<Vec<String>> {
         let output =
             self.command("apt-cache").args(["madison", package]).output().context("cannot run apt-cache")?;

@@ -1,7 +1,7 @@
 //! Rust's standard library for Windows.
 //!
 //! rustup brings it. Where rustup's server is out of reach but Debian's mirror is not, it is built from the source that
-//! Debian packages for the same version of Rust (`rust-src`, trixie-backports and newer), with cargo's `-Zbuild-std`.
+//! Debian packages for the same version of Rust (`rust-src` of trixie-backports), with cargo's `-Zbuild-std`.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -13,8 +13,8 @@ use super::TARGET;
 use super::debian::Apt;
 use crate::{cache_folder, cargo, checked, rustup_target};
 
-/// Suites that hold the source of Rust, the newest of each version.
-const SUITES: &str = "trixie-backports forky sid";
+/// The suite that holds the source of Rust, of several versions at once.
+const SUITE: &str = "trixie-backports";
 
 /// Makes sure that it is there.
 pub(super) fn ready() -> anyhow::Result<()> {
@@ -60,7 +60,7 @@ fn build() -> anyhow::Result<()> {
 fn fetch(folder: &Path) -> anyhow::Result<PathBuf> {
     let said = crate::rustc(&["--version"])?;
     let version = said.split_whitespace().nth(1).context("rustc says no version")?;
-    let apt = Apt::new(folder.join("apt"), SUITES)?;
+    let apt = Apt::new(folder.join("apt"), SUITE)?;
     let found = apt.versions("rust-src")?.into_iter().find(|full| full.starts_with(&format!("{version}+")));
     let full = found.with_context(|| format!("Debian has no source of Rust {version}"))?;
     let root = folder.join("root");
