@@ -5,6 +5,7 @@
 //! fuzzer) owns sockets, TLS, retransmission, deadlines and the byte budget. What was found of the port itself, and how
 //! long an answer is waited for, stands in `verdict.rs` and `round_trip.rs`; what a certificate says, in `security.rs`.
 
+mod amqp;
 mod banner;
 mod cldap;
 mod dns;
@@ -16,19 +17,30 @@ mod imap;
 mod kerberos;
 mod l2tp;
 mod ldap;
+mod mdns;
+mod memcached;
+mod mongodb;
+mod mqtt;
+mod mysql;
 mod netbios;
 mod nntp;
 mod ntp;
 mod pop3;
+mod postgresql;
+mod quic;
 mod radius;
 mod rdp;
+mod redis;
 mod round_trip;
 mod security;
+mod sip;
 mod smb;
 mod smtp;
 mod snmp;
 mod sql_browser;
+mod ssdp;
 mod ssh;
+mod stun;
 mod telnet;
 mod tftp;
 mod tls;
@@ -135,6 +147,18 @@ pub static PROBES: &[&Protocol] = &[
     &ftp::PROTOCOL,
     &ssh::PROTOCOL,
     &telnet::PROTOCOL,
+    &quic::PROTOCOL,
+    &sip::PROTOCOL,
+    &stun::PROTOCOL,
+    &mdns::PROTOCOL,
+    &ssdp::PROTOCOL,
+    &postgresql::PROTOCOL,
+    &mysql::PROTOCOL,
+    &redis::PROTOCOL,
+    &memcached::PROTOCOL,
+    &mongodb::PROTOCOL,
+    &mqtt::PROTOCOL,
+    &amqp::PROTOCOL,
     &tls::PROTOCOL,
     &ldap::PROTOCOL,
     &cldap::PROTOCOL,

@@ -419,8 +419,8 @@ mod tests {
         PORT     STATE     SERVICE  WHAT IT TELLS
         22/tcp   closed    ssh      reset
         389/tcp  open      ldap     one two
-        443/tcp  filtered           administratively prohibited from 10.0.0.254
-        80/tcp   open               http: it closed the connection
+        443/tcp  filtered  https    administratively prohibited from 10.0.0.254
+        80/tcp   open      http     http: it closed the connection
 
         389/tcp   banner
           banner   one
