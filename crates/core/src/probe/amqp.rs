@@ -21,9 +21,9 @@ pub(super) static PROTOCOL: Protocol = Protocol {
 };
 
 const DOC: &str = "\
-Offers AMQP 0-9-1 to a message broker, which then tells what it is (RabbitMQ does, with its version) and how it wants
-to know who one is. A broker of another version answers with the version that it speaks: 1.0, for the most part.
-Nobody logs in.
+Offers AMQP 0-9-1 to a message broker, which then tells what it is (RabbitMQ does, with its version) and how it
+wants to know who one is. A broker of another version answers with the version that it speaks: 1.0, for the most
+part. Nobody logs in.
 
 Fields: version; product, product_version, platform, cluster_name, mechanisms, where the broker tells them.
 ";

@@ -20,9 +20,9 @@ pub(super) static PROTOCOL: Protocol = Protocol {
 };
 
 const DOC: &str = "\
-Asks a memcached server for its version. One that wants a password first says so; that is an answer too. A cache that
-answers over UDP can be misused to flood others, with answers thousands of times as long as the question: UDP has
-been off by default since version 1.5.6.
+Asks a memcached server for its version. One that wants a password first says so; that is an answer too. A cache
+that answers over UDP can be misused to flood others, with answers thousands of times as long as the question: UDP
+has been off by default since version 1.5.6.
 
 Fields: version, or error, what it said instead.
 ";

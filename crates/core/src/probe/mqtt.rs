@@ -20,11 +20,11 @@ pub(super) static PROTOCOL: Protocol = Protocol {
 
 const DOC: &str = "\
 Introduces itself to a message broker without a name and a password, in MQTT 5 and, where the broker does not know
-that, in MQTT 3.1.1. Being refused is an answer too. Where it is let in, it asks for the broker's version (the topic
-$SYS/broker/version), which Mosquitto and others tell. Nothing is published.
+that, in MQTT 3.1.1. Being refused is an answer too. Where it is let in, it asks for the broker's version (the
+topic $SYS/broker/version), which Mosquitto and others tell. Nothing is published.
 
-Fields: protocol_version (5, or 4 for 3.1.1); reason_code and reason; maximum_qos, retain_available, receive_maximum,
-maximum_packet_size, server_keep_alive, where the broker tells them; version.
+Fields: protocol_version (5, or 4 for 3.1.1); reason_code and reason; maximum_qos, retain_available,
+receive_maximum, maximum_packet_size, server_keep_alive, where the broker tells them; version.
 ";
 
 const CONNACK: u8 = 0x20;

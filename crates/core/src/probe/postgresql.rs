@@ -22,13 +22,13 @@ pub(super) static PROTOCOL: Protocol = Protocol {
 };
 
 const DOC: &str = "\
-Asks a server to encrypt the line (SSLRequest), and then begins a session as the user portolan, without a password.
-The server says how it wants to know who one is, or why it does not let one in (no entry in pg_hba.conf, no such
-database, too many clients): each is an answer. Only where it trusts everybody it tells its version.
+Asks a server to encrypt the line (SSLRequest), and then begins a session as the user portolan, without a
+password. The server says how it wants to know who one is, or why it does not let one in (no entry in pg_hba.conf,
+no such database, too many clients): each is an answer. Only where it trusts everybody it tells its version.
 
-Fields: ssl, whether it encrypts, with ssl_problem where that did not come about; authentication (scram-sha-256, md5,
-password, trust …); server_version and other parameters, where it trusts; severity, code and message, where it
-refuses; tls.
+Fields: ssl, whether it encrypts, with ssl_problem where that did not come about; authentication (scram-sha-256,
+md5, password, trust …); server_version and other parameters, where it trusts; severity, code and message, where
+it refuses; tls.
 ";
 
 const SSL_REQUEST: u32 = 80_877_103;

@@ -21,9 +21,9 @@ pub(super) static PROTOCOL: Protocol = Protocol {
 };
 
 const DOC: &str = "\
-Asks a Redis (or Valkey, KeyDB, Dragonfly) server about itself: INFO server. One that wants a password first, or that
-answers no strangers (protected mode), says so; that is an answer too. One that answers everybody should only be
-reachable by those whom that is meant for.
+Asks a Redis (or Valkey, KeyDB, Dragonfly) server about itself: INFO server. One that wants a password first, or
+that answers no strangers (protected mode), says so; that is an answer too. One that answers everybody should only
+be reachable by those whom that is meant for.
 
 Fields: of the server's own, redis_version, valkey_version, server_name, redis_mode, os, arch_bits, tcp_port,
 uptime_in_seconds, executable, config_file; or error, what it said instead.
