@@ -52,10 +52,10 @@ fn read(data: &[u8]) -> Result<Step, DecodeError> {
         return Err(Reader::error_at(3, "sequence_id", Problem::Value(sequence.into())));
     }
     let payload = reader.part(length as usize, "payload")?;
-    let decoded = handshake(payload).or_else(|error| match error.problem {
+    let decoded = handshake(payload).map_err(|error| match error.problem {
         // What is cut inside a whole packet does not get longer by waiting.
-        Problem::Truncated => Err(Reader::error_at(error.offset, error.field, Problem::Value(0))),
-        Problem::Value(_) => Err(error),
+        Problem::Truncated => Reader::error_at(error.offset, error.field, Problem::Value(0)),
+        Problem::Value(_) => error,
     })?;
     Ok(Step::Done(decoded))
 }

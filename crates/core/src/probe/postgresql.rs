@@ -27,8 +27,8 @@ password. The server says how it wants to know who one is, or why it does not le
 no such database, too many clients): each is an answer. Only where it trusts everybody it tells its version.
 
 Fields: ssl, whether it encrypts, with ssl_problem where that did not come about; authentication (scram-sha-256,
-md5, password, trust …); server_version and other parameters, where it trusts; severity, code and message, where
-it refuses; tls.
+md5, password, trust …) and channel_binding; server_version and other parameters, where it trusts; severity, code
+and message, where it refuses; tls.
 ";
 
 const SSL_REQUEST: u32 = 80_877_103;
@@ -115,9 +115,14 @@ impl Postgresql {
             9 => "sspi".to_owned(),
             10 => {
                 let mechanisms = body.rest().split(|&byte| byte == 0).filter(|name| !name.is_empty());
-                let mechanisms: Vec<String> =
-                    mechanisms.map(|name| String::from_utf8_lossy(name).to_ascii_lowercase()).collect();
-                mechanisms.join(", ")
+                let (bound, plain): (Vec<String>, Vec<String>) = mechanisms
+                    .map(|name| String::from_utf8_lossy(name).to_ascii_lowercase())
+                    .partition(|name| name.ends_with("-plus"));
+                // The same mechanism, bound to the encrypted line.
+                if !bound.is_empty() {
+                    self.fields.push("channel_binding", true);
+                }
+                plain.join(", ")
             }
             other => format!("method {other}"),
         };
@@ -270,7 +275,7 @@ mod tests {
     #[test]
     fn who_trusts_everybody_tells_its_version() {
         // Built after section 53.7: AuthenticationOk, ParameterStatus, BackendKeyData, ReadyForQuery.
-        let trust = b"R\0\0\0\x08\0\0\0\0S\0\0\0\x18server_version\015.1\0S\0\0\0\x09x\0yz\0K\0\0\0\x0c\0\0\0\0\0\0\0\0Z\0\0\0\x05I";
+        let trust = b"R\0\0\0\x08\0\0\0\0S\0\0\0\x18server_version\x0015.1\0S\0\0\0\x09x\0yz\0K\0\0\0\x0c\0\0\0\0\0\0\0\0Z\0\0\0\x05I";
         let answer = survives(&PROTOCOL, &request(&PROTOCOL, Via::Tcp), &[b"N", trust]);
         assert_eq!(answer.summary, "PostgreSQL 15.1, lets portolan in without a password");
         let why = play(&PROTOCOL, &request(&PROTOCOL, Via::Tcp), &[b"HTTP/1.1 400 x"]).answer.unwrap_err();

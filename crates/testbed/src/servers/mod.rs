@@ -7,8 +7,13 @@
 //! Left out on purpose: servers that Debian does not have; their conversations are tested with recordings.
 
 mod chronyd;
+mod login;
+mod mail;
+mod messages;
 mod samba;
 mod snmpd;
+mod stores;
+mod web;
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, UdpSocket};
@@ -25,8 +30,13 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use crate::Namespace;
 
 pub use chronyd::chronyd;
+pub use login::{sshd, telnetd, vsftpd};
+pub use mail::{dovecot, leafnode, opensmtpd};
+pub use messages::{coturn, kamailio, mosquitto};
 pub use samba::{domain_controller, nmbd};
 pub use snmpd::snmpd;
+pub use stores::{mariadb, memcached, postgresql, redis};
+pub use web::{nginx, ngtcp2, old_tls, tinyproxy};
 
 /// How long a server may take until it answers; a domain controller on a busy machine takes the longest.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -180,6 +190,26 @@ impl Site {
         fs::write(&path, text.replace("{}", &self.folder.display().to_string()))
             .expect("the temporary folder can be written");
         path
+    }
+
+    /// Makes `cert.pem` and `key.pem`: lab.test and 127.0.0.1, P-256, signed by nobody else.
+    #[track_caller]
+    fn certificate(&self, namespace: &Namespace) {
+        let mut command = self.command(namespace, &installed("openssl", "openssl"));
+        command.args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "30",
+        ]);
+        command.args(["-keyout", "key.pem", "-out", "cert.pem", "-subj", "/CN=lab.test"]);
+        command.args(["-addext", "subjectAltName=DNS:lab.test,IP:127.0.0.1"]);
+        self.prepare(command);
     }
 
     /// A command inside the namespace that sees what the server sees.
