@@ -5,6 +5,7 @@
 
 mod bench;
 mod dist;
+mod fuzz;
 mod packages;
 mod test;
 mod windows;
@@ -21,6 +22,8 @@ cargo xtask bench [sockets|start|snapshot]… [--quick]
     measures the release build against what people use today; --quick: a small size
 cargo xtask dist
     packs a release into target/dist: .zip for Windows, .tar.gz and .deb for Linux; tries each
+cargo xtask fuzz [RUNS] [NAME]…
+    every decoder, or those named, against that many made-up inputs each (10,000,000); needs nightly and cargo-fuzz
 cargo xtask sample COUNT FILE
     writes a snapshot of that many generated sockets";
 
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["test", systems @ ..] => test::test(systems),
         ["bench", rest @ ..] => bench::bench(rest),
+        ["fuzz", rest @ ..] => fuzz::fuzz(rest),
         ["dist"] => dist::dist().map(|()| true),
         ["sample", sockets, file] => bench::sample(sockets, file.as_ref()).map(|()| true),
         _ => Err(anyhow::anyhow!("{USAGE}")),

@@ -161,8 +161,11 @@ pub fn survives(protocol: &Protocol, request: &Request, replies: &[&[u8]]) -> An
     answer
 }
 
-/// A play came to an end with values of bounded size.
-fn is_bounded(played: &Played, id: &str) {
+/// Proves that a play ended with values of bounded size.
+///
+/// # Panics
+/// Where it did not.
+pub fn is_bounded(played: &Played, id: &str) {
     let told = match &played.answer {
         Ok(answer) => serde_json::to_string(answer).map_or(0, |json| json.len()),
         Err(why) => why.len(),
