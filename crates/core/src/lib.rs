@@ -12,6 +12,7 @@ pub mod change;
 pub mod conflict;
 pub mod diagnose;
 pub mod excluded;
+pub mod growth;
 pub mod import;
 pub mod kernel;
 pub mod limits;

@@ -1,5 +1,6 @@
 //! `testbed hold`: makes the sockets of each word, says what it holds, and waits.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs;
 use std::io::Write;
@@ -12,12 +13,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use portolan_testbed::{Holding, READY, allow_descriptors, ignore_sigterm};
-use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::io::{Errno, FdFlags, fcntl_setfd, ioctl_fionbio};
 use rustix::net::{SocketType, connect};
 use rustix::process::getuid;
 
 use crate::enter::become_program;
-use crate::sockets::{accepted, await_end, bound, client, listener, local};
+use crate::sockets::{accepted, await_end, bound, client, listener, local, unbound};
 use crate::words::{Kind, Request, Word};
 
 /// The verb of a process that shares sockets with the one that started it.
@@ -40,7 +41,9 @@ pub(crate) fn hold(arguments: &[String]) -> anyhow::Result<()> {
     }
     let name = CString::new(request.name.as_deref().unwrap_or("testbed"))?;
     rustix::thread::set_name(&name)?;
-    allow_descriptors(request.words.iter().map(|word| word.count as u64 * 2 + word.workers as u64).sum());
+    // A TIME_WAIT has none.
+    let kept = request.words.iter().filter(|word| word.kind != Kind::TimeWait);
+    allow_descriptors(kept.map(|word| word.count as u64 * 2 + word.workers as u64).sum());
 
     let mut kept = Kept::default();
     let mut output = std::io::stdout().lock();
@@ -73,6 +76,7 @@ impl Kept {
             Kind::Udp => self.repeat(word, udp)?,
             Kind::Connections => self.connect(word)?,
             Kind::CloseWait => self.leave_half_closed(word)?,
+            Kind::SynSent => self.repeat(word, |word| asking(word.at))?,
             Kind::TimeWait => return self.leave_time_wait(word),
         }
         let sockets = self.sockets.get(first..).unwrap_or_default();
@@ -160,11 +164,20 @@ impl Kept {
             drop(first);
             drop(await_end(second)?);
         }
-        for address in &addresses {
-            await_time_wait(address.port())?;
-        }
+        await_time_wait(&addresses)?;
         let word = word.kind.name().to_owned();
         Ok(Holding { word, local: addresses, descriptors: Vec::new(), workers: Vec::new() })
+    }
+}
+
+/// A connection that was asked for and is not waited for.
+fn asking(to: SocketAddr) -> anyhow::Result<OwnedFd> {
+    let socket = unbound(SocketType::STREAM, to)?;
+    ioctl_fionbio(&socket, true)?;
+    match connect(&socket, &to) {
+        Err(Errno::INPROGRESS) => Ok(socket),
+        Err(error) => Err(error).with_context(|| format!("cannot ask {to}")),
+        Ok(()) => bail!("{to} answered"),
     }
 }
 
@@ -198,25 +211,27 @@ fn worker_with(socket: &OwnedFd) -> anyhow::Result<Child> {
     Ok(worker)
 }
 
-/// Waits until the kernel's table shows a TIME_WAIT (06) with that local port.
-fn await_time_wait(port: u16) -> anyhow::Result<()> {
-    let local = format!(":{port:04X}");
-    let shown = |text: &str| {
-        text.lines().skip(1).any(|line| {
-            let mut fields = line.split_ascii_whitespace().skip(1);
-            fields.next().is_some_and(|field| field.ends_with(&local)) && fields.nth(1) == Some("06")
-        })
+/// Waits until the kernel's table shows a TIME_WAIT (06) with each of these local ports.
+fn await_time_wait(addresses: &[SocketAddr]) -> anyhow::Result<()> {
+    let mut awaited: BTreeSet<u16> = addresses.iter().map(SocketAddr::port).collect();
+    let shown = |line: &str| -> Option<u16> {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let (_, port) = fields.next()?.rsplit_once(':')?;
+        if fields.nth(1)? == "06" { u16::from_str_radix(port, 16).ok() } else { None }
     };
     let start = Instant::now();
     while start.elapsed() < SETTLE {
         for table in ["/proc/self/net/tcp", "/proc/self/net/tcp6"] {
-            if shown(&fs::read_to_string(table).with_context(|| format!("cannot read {table}"))?) {
-                return Ok(());
-            }
+            let text = fs::read_to_string(table).with_context(|| format!("cannot read {table}"))?;
+            let there: BTreeSet<u16> = text.lines().skip(1).filter_map(shown).collect();
+            awaited.retain(|port| !there.contains(port));
+        }
+        if awaited.is_empty() {
+            return Ok(());
         }
         thread::sleep(Duration::from_millis(1));
     }
-    bail!("no TIME_WAIT on port {port} after {} s", SETTLE.as_secs())
+    bail!("no TIME_WAIT on {} ports after {} s", awaited.len(), SETTLE.as_secs())
 }
 
 /// Lives as long as the process that shares its sockets.

@@ -22,6 +22,7 @@ testbed hold [--uid N] [--name NAME] [--ignore-sigterm] WORD ADDR:PORT [OPTION]â
                   --connect ADDR:PORT (where the listener is reached)
     time-wait     a TIME_WAIT at that address     --closed-by server|client (whose address it is; default server),
                   --connect ADDR:PORT (where the server listens)
+    syn-sent      a connection to that address, which must not answer
     close-wait    a listener whose peers have closed and it has not     --close-listener
 
     each word     --count N, --reuseaddr, --reuseport, --v6only, --dual, --freebind,

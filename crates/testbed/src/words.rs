@@ -14,16 +14,18 @@ pub(crate) enum Kind {
     Connections,
     TimeWait,
     CloseWait,
+    SynSent,
 }
 
 impl Kind {
-    const ALL: [(&'static str, Self); 6] = [
+    const ALL: [(&'static str, Self); 7] = [
         ("tcp-listen", Self::TcpListen),
         ("tcp-bound", Self::TcpBound),
         ("udp", Self::Udp),
         ("connections", Self::Connections),
         ("time-wait", Self::TimeWait),
         ("close-wait", Self::CloseWait),
+        ("syn-sent", Self::SynSent),
     ];
 
     /// The word itself.

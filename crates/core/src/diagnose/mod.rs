@@ -4,10 +4,16 @@
 
 mod address_not_local;
 mod administered_exclusion;
+mod bind_before_connect;
+mod bound_leak;
 mod bound_not_listening;
 mod carried_by_rule;
+mod close_wait_leak;
 mod connections_left;
+mod conntrack_full;
 mod container_proxy;
+mod descriptors_near_limit;
+mod destination_exhausted;
 mod excluded_range;
 mod exclusive_holder;
 mod free;
@@ -18,18 +24,25 @@ mod holder_hidden;
 mod in_ephemeral_range;
 mod kernel_held;
 mod low_dynamic_range;
+mod many_handles;
+mod no_connection_reuse;
 mod other_user_socket;
 mod outgoing_connection;
 mod port_proxy;
 mod privileged_port;
 mod range_exhausted;
+mod range_starts_low;
 mod refused_by_policy;
 mod reserved_ports_without_effect;
 mod reserved_range;
 mod reuseport_of_other_user;
+mod room_ends;
 mod shadowed;
 mod socket_unit;
+mod syn_sent_pile_up;
 mod time_wait_left;
+mod time_wait_overflow;
+mod time_wait_plenty;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -248,6 +261,19 @@ pub static RULES: &[Rule] = &[
     privileged_port::RULE,
     refused_by_policy::RULE,
     range_exhausted::RULE,
+    destination_exhausted::RULE,
+    room_ends::RULE,
+    no_connection_reuse::RULE,
+    close_wait_leak::RULE,
+    bound_leak::RULE,
+    bind_before_connect::RULE,
+    syn_sent_pile_up::RULE,
+    descriptors_near_limit::RULE,
+    many_handles::RULE,
+    conntrack_full::RULE,
+    time_wait_overflow::RULE,
+    range_starts_low::RULE,
+    time_wait_plenty::RULE,
     low_dynamic_range::RULE,
     container_proxy::RULE,
     port_proxy::RULE,
@@ -262,7 +288,22 @@ pub static RULES: &[Rule] = &[
 ];
 
 /// The rules about room, by their ids: what `budget` asks.
-pub static ROOM: &[&str] = &["range-exhausted"];
+pub static ROOM: &[&str] = &[
+    "range-exhausted",
+    "destination-exhausted",
+    "room-ends",
+    "no-connection-reuse",
+    "close-wait-leak",
+    "bound-leak",
+    "bind-before-connect",
+    "syn-sent-pile-up",
+    "descriptors-near-limit",
+    "many-handles",
+    "conntrack-full",
+    "time-wait-overflow",
+    "range-starts-low",
+    "time-wait-plenty",
+];
 
 /// Every finding of a case, the most severe first.
 pub fn diagnose(case: &Case<'_>) -> Vec<Finding> {

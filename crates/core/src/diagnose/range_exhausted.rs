@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use super::{Case, Finding, Remedy, Rule, Severity};
 use crate::cause;
+use crate::census::User;
 use crate::conflict::Bind;
 use crate::port::{PortRange, PortSet};
 use crate::snapshot::Snapshot;
-use crate::socket::{Family, OwnerState, Socket, State, Transport};
+use crate::socket::{Family, Transport};
 use crate::{remedy, wording};
 
 pub(super) const RULE: Rule =
@@ -117,40 +118,14 @@ fn usage(snapshot: &Snapshot, transport: Transport, address: IpAddr) -> Option<U
         let in_the_way = Bind::new(transport, address, port).on(snapshot.host.system).covers(socket);
         if in_the_way && !reserved.contains(port) && !taken.contains(port) {
             taken.insert(port);
-            *users.entry(user(snapshot, socket)).or_default() += 1;
+            *users.entry(User::of(snapshot, socket)).or_default() += 1;
         }
     }
     let reserved = reserved.count_in(range);
     let mut users: Vec<(String, u32)> =
-        users.into_iter().map(|(user, count)| (name(snapshot, user), count)).collect();
+        users.into_iter().map(|(user, count)| (user.name(snapshot), count)).collect();
     users.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     Some(Usage { range, reserved, left: range.count() - reserved - taken.len(), users })
-}
-
-/// Who has a port, small enough to count many.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum User {
-    Process(u32),
-    TimeWait,
-    Unseen,
-}
-
-fn user(snapshot: &Snapshot, socket: &Socket) -> User {
-    match (socket.state, socket.owner_state) {
-        (State::TimeWait, _) => User::TimeWait,
-        (_, OwnerState::Seen) => {
-            snapshot.holders_of(socket).first().map_or(User::Unseen, |holder| User::Process(holder.owner))
-        }
-        _ => User::Unseen,
-    }
-}
-
-fn name(snapshot: &Snapshot, user: User) -> String {
-    match user {
-        User::Process(owner) => snapshot.owners.get(owner as usize).map(wording::process).unwrap_or_default(),
-        User::TimeWait => "ended connections in TIME_WAIT".to_owned(),
-        User::Unseen => "sockets whose holder was not seen".to_owned(),
-    }
 }
 
 fn lines(usage: &Usage) -> Vec<String> {
@@ -170,16 +145,6 @@ fn lines(usage: &Usage) -> Vec<String> {
 }
 
 fn ways_out(snapshot: &Snapshot) -> Vec<Remedy> {
-    if cause::is_windows(snapshot) {
-        // Lower still, WinNAT's blocks would fall on ports that programs use.
-        let widen = Remedy::command("a stopgap: widen the range", "portolan range set 32768-65535");
-        let narrow = snapshot.ranges.first().is_some_and(|range| range.range.count() < 32_768);
-        let count = Remedy::command("see who has most sockets", "portolan list --group-by process");
-        return if narrow { vec![count, widen] } else { vec![count] };
-    }
-    let wider = snapshot.ranges.first().is_some_and(|range| range.range.count() < 50_760);
     let count = Remedy::command("see who has most sockets", "portolan list --group-by process");
-    let widen =
-        remedy::set_range(snapshot, "a stopgap: widen the range, until the next restart", "10240-60999");
-    if wider { vec![count, widen] } else { vec![count] }
+    [count].into_iter().chain(remedy::widen(snapshot)).collect()
 }

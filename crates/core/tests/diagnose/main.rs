@@ -1,6 +1,7 @@
 //! Every rule on values: hosts built by hand, what is asked of them, what the kernel said, and what comes of it.
 
 mod by_hand;
+mod room;
 mod windows;
 
 use std::net::{Ipv4Addr, SocketAddr};
