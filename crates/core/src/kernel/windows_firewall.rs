@@ -1,15 +1,32 @@
 //! The rules of Windows' firewall as its registry keeps them (`SharedAccess\Parameters\FirewallPolicy\FirewallRules`):
 //! which of them let in traffic for which ports.
 //!
-//! Source: [MS-FASP] 2.2 (the text of a rule: `v2.10|Action=Allow|Active=TRUE|Dir=In|Protocol=6|LPort=80|…`; a range is
-//! `LPort2_10=5000-5010`, a kind of port a word such as `RPC`). Left out on purpose: who may come in (addresses,
-//! programs, profiles), blocking rules and outgoing ones: they tell nothing of who counts on a range of ports.
+//! Source: [MS-FASP] 2.2, [MS-GPFAS] 2.2.2.19 (the text of a rule: `v2.10|Action=Allow|Active=TRUE|Dir=In|Protocol=6|LPort=80|…`; a range is
+//! `LPort2_10=5000-5010`, a kind of port a word such as `RPC`). Of who counts on a range of ports tell those
+//! that let in, whoever may come (addresses, programs, profiles); what comes in for a port is [`incoming`]'s to tell.
+
+mod incoming;
 
 use crate::kernel::malformed::Malformed;
 use crate::port::PortRange;
 use crate::socket::Transport;
 
+pub use incoming::{Profile, incoming};
+
 const FIELD: &str = "firewall rule";
+/// Fields that name ports of this machine; later versions of the grammar have fields of their own.
+const LOCAL_PORTS: [&str; 4] = ["LPort", "LPort2_10", "LPort2_20", "LPort2_24"];
+
+/// The fields of a rule's text, behind its version.
+fn fields(text: &str) -> Result<Vec<(&str, &str)>, Malformed> {
+    let bad = || Malformed::new(FIELD, text);
+    let (version, fields) = text.split_once('|').ok_or_else(bad)?;
+    if !version.starts_with('v') {
+        return Err(bad());
+    }
+    let fields = fields.split('|').filter(|field| !field.is_empty());
+    fields.map(|field| field.split_once('=').ok_or_else(bad)).collect()
+}
 
 /// An active rule that lets traffic in for certain ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,13 +43,9 @@ pub struct PortRule {
 
 /// A rule's text; none for one that lets in nothing, is off, or names no port of TCP or UDP.
 pub fn port_rule(text: &str) -> Result<Option<PortRule>, Malformed> {
-    let mut fields = text.split('|');
-    if !fields.next().is_some_and(|version| version.starts_with('v')) {
-        return Err(Malformed::new(FIELD, text));
-    }
     let (mut allows, mut active, mut inward, mut transport) = (false, false, false, None);
     let (mut name, mut ports, mut rpc) = (String::new(), Vec::new(), false);
-    for (key, value) in fields.filter_map(|field| field.split_once('=')) {
+    for (key, value) in fields(text)? {
         match key {
             "Action" => allows = value.eq_ignore_ascii_case("allow"),
             "Active" => active = value.eq_ignore_ascii_case("true"),
@@ -45,7 +58,7 @@ pub fn port_rule(text: &str) -> Result<Option<PortRule>, Malformed> {
                 }
             }
             "Name" => value.clone_into(&mut name),
-            "LPort" | "LPort2_10" | "LPort2_20" | "LPort2_24" => match value {
+            key if LOCAL_PORTS.contains(&key) => match value {
                 "RPC" => rpc = true,
                 digits if digits.starts_with(|c: char| c.is_ascii_digit()) => {
                     ports.push(digits.parse().map_err(|_| Malformed::new(FIELD, text))?);

@@ -1,6 +1,6 @@
 //! Processes: the table of all of them, and what is known of one.
 //!
-//! Source: Toolhelp (`CreateToolhelp32Snapshot`), `QueryFullProcessImageNameW`, `GetProcessTimes`,
+//! Source: Toolhelp (`CreateToolhelp32Snapshot`), `QueryFullProcessImageNameW`, `GetProcessTimes`, `GetProcessHandleCount`,
 //! `NtQueryInformationProcess` (ProcessCommandLineInformation, since Windows 8.1). What may not be seen of a process
 //! stays empty: name and parent are told of every one.
 
@@ -16,7 +16,7 @@ use windows_sys::Win32::System::Diagnostics::ToolHelp::{
     CreateToolhelp32Snapshot, PROCESSENTRY32W, Process32FirstW, Process32NextW, TH32CS_SNAPPROCESS,
 };
 use windows_sys::Win32::System::Threading::{
-    GetCurrentProcess, GetProcessTimes, OpenProcess, PROCESS_ACCESS_RIGHTS,
+    GetCurrentProcess, GetProcessHandleCount, GetProcessTimes, OpenProcess, PROCESS_ACCESS_RIGHTS,
     PROCESS_QUERY_LIMITED_INFORMATION, QueryFullProcessImageNameW,
 };
 
@@ -137,10 +137,19 @@ impl Describer {
             owner.started_ms = started(&process).ok().and_then(mib::unix_ms);
             owner.executable = executable(&process);
             owner.command = command_line(&process);
+            owner.handles = handles(&process);
             owner.user = Token::of(process.as_raw_handle()).ok().and_then(|token| token.user());
         }
         owner
     }
+}
+
+/// How many handles a process has open; none where it may not be seen. Every process has some: Wine's 0 is no count.
+fn handles(process: &OwnedHandle) -> Option<u32> {
+    let mut count = 0;
+    // SAFETY: the handle is open, and `count` is where the function may write.
+    let done = unsafe { GetProcessHandleCount(process.as_raw_handle(), &raw mut count) };
+    (done != 0 && count > 0).then_some(count)
 }
 
 fn executable(process: &OwnedHandle) -> Option<String> {
@@ -198,6 +207,7 @@ mod tests {
         assert!(u128::from(started) <= now && u128::from(started) + 600_000 > now, "{started} {now}");
         assert!(owner.user.is_some());
         assert_eq!(owner.unit, None);
+        assert_ne!(owner.handles, Some(0), "a count that is not known is none");
     }
 
     #[test]
