@@ -22,6 +22,7 @@ pub(crate) const LINUX: &[Needed] = &[
     ("nsenter", "util-linux"),
     ("python3", "python3"),
     ("openssl", "openssl"),
+    ("nmap", "nmap"),
     // Servers that conversations are tested against, and the clients that say what is right.
     ("snmpd", "snmpd"),
     ("snmpget", "snmp"),
