@@ -46,7 +46,7 @@ fn the_help_of_every_verb_is_known() {
       hold         Keep ports by binding them, without listening: until Ctrl+C, for a time, or for a
                    command
       probe        Ask whether ports of other hosts are open, and what speaks there
-      explain      Explain a finding: what it means, how it comes about, what to do
+      explain      Explain a finding or a protocol: what it means, how it comes about, what to do
       snapshot     Keep everything there is to see in a file, or what others sent, for --from
       schema       Print the JSON Schema of what a command gives with --json
       completions  Print the script that completes portolan's words in a shell
@@ -684,12 +684,12 @@ fn the_help_of_every_verb_is_known() {
 
     ======== explain
 
-    Explain a finding: what it means, how it comes about, what to do
+    Explain a finding or a protocol: what it means, how it comes about, what to do
 
-    Usage: portolan explain [OPTIONS] [RULE]
+    Usage: portolan explain [OPTIONS] [RULE|PROTOCOL]
 
     Arguments:
-      [RULE]  The rule's name, as findings show it; without it all are listed
+      [RULE|PROTOCOL]  The rule's name, as findings show it, or a protocol's; without it all are listed
 
     Options:
       -h, --help  Print help
@@ -707,8 +707,9 @@ fn the_help_of_every_verb_is_known() {
                               auto] [possible values: auto, always, never]
 
     Examples:
-      portolan explain                      every rule in a line
+      portolan explain                      every rule and protocol in a line
       portolan explain held-by-process
+      portolan explain dns                  what probe asks a name server, and what it may be told
 
     ======== snapshot
 

@@ -406,7 +406,7 @@ mod tests {
             open,
             probed(0, PortState::Closed, Reason::Reset),
         ];
-        let mut told = told(&plan(&[22, 389, 443, 80]), results);
+        let mut told = told(&plan(&[22, 389, 40443, 40080]), results);
         told.unresolved("dc9", "cannot resolve 'dc9': no such host".into());
         told.report(Duration::from_millis(1250))
     }
@@ -416,11 +416,11 @@ mod tests {
         assert_snapshot!(written(&sample(), "table"), @r"
         2 open, 1 closed, 1 filtered   dc1 (10.0.0.7), 1.2 s
 
-        PORT     STATE     SERVICE  WHAT IT TELLS
-        22/tcp   closed    ssh      reset
-        389/tcp  open      ldap     one two
-        443/tcp  filtered  https    administratively prohibited from 10.0.0.254
-        80/tcp   open      http     http: it closed the connection
+        PORT       STATE     SERVICE  WHAT IT TELLS
+        22/tcp     closed    ssh      reset
+        389/tcp    open      ldap     one two
+        40443/tcp  filtered           administratively prohibited from 10.0.0.254
+        40080/tcp  open               http: it closed the connection
 
         389/tcp   banner
           banner   one
@@ -436,7 +436,7 @@ mod tests {
         assert_eq!((report.exit, report.aside.len()), (Exit::Not, 1));
         let value = valid_json(&report, "probe");
         let result = &value["results"][2];
-        assert_eq!((&result["port"], &result["state"]), (&443.into(), &"filtered".into()));
+        assert_eq!((&result["port"], &result["state"]), (&40443.into(), &"filtered".into()));
         assert_eq!((&result["reason"]["kind"], &result["reason"]["icmp_code"]), (&"icmp".into(), &13.into()));
         assert_eq!((&result["reason"]["from"], &result["rtt_ms"]), (&"10.0.0.254".into(), &1.234.into()));
         assert_eq!(value["results"][1]["answer"]["fields"]["list"][1], "b");
