@@ -12,15 +12,15 @@ pub(super) const RULE: Rule =
     Rule { id: "bind-before-connect", title: "a client binds before it connects", doc: DOC, check };
 
 const DOC: &str = "\
-A port that connect chooses serves every destination once. A port that was bound before, even with port 0, serves the one
-connection alone: the kernel passes it over for all others. A client that binds its source address (proxies, load
-balancers) so shares one range among all of its destinations. SO_REUSEADDR does not help.
+A port that connect chooses serves every destination once. A port that was bound before, even with port 0, serves
+the one connection alone: the kernel passes it over for all others. A client that binds its source address (proxies,
+load balancers) so shares one range among all of its destinations. SO_REUSEADDR does not help.
 
 Which ports those are stands in no table of the system; Portolan reads it as root, by BPF. Where it could not, this
 finding stays silent.
 
-What to do: set IP_BIND_ADDRESS_NO_PORT before the bind (nginx and HAProxy do so by themselves where the kernel has it):
-the address is kept, and the port is left to connect.
+What to do: set IP_BIND_ADDRESS_NO_PORT before the bind (nginx and HAProxy do so by themselves where the kernel has
+it): the address is kept, and the port is left to connect.
 ";
 
 /// From so many on it is a way of working, and no accident.

@@ -9,12 +9,12 @@ pub(super) const RULE: Rule =
     Rule { id: "bound-leak", title: "a program keeps bound sockets that it does not use", doc: DOC, check };
 
 const DOC: &str = "\
-These sockets are bound to a port, and neither listen nor are connected (BOUND). Each burns its port for everybody: no
-outgoing connection to whatever destination is given it. The usual tools do not show them (Linux: ss -B of kernel 6.8,
-Windows: netstat -q), so the ports seem to vanish. Programs leave them behind that bind before they connect and forget
-the socket when connect fails.
+These sockets are bound to a port, and neither listen nor are connected (BOUND). Each burns its port for everybody:
+no outgoing connection to whatever destination is given it. The usual tools do not show them (Linux: ss -B of kernel
+6.8, Windows: netstat -q), so the ports seem to vanish. Programs leave them behind that bind before they connect and
+forget the socket when connect fails.
 
-What to do: mend the program; until then restart it.
+What to do: mend the program, which must close a socket whose connect failed; until then restart it.
 ";
 
 /// So many of one process are a leak.

@@ -9,10 +9,10 @@ pub(super) const RULE: Rule =
     Rule { id: "close-wait-leak", title: "a program does not close ended connections", doc: DOC, check };
 
 const DOC: &str = "\
-CLOSE_WAIT means: the other side has closed, and the program here has not. It lasts until the program closes, for ever if
-it never does; no setting of the kernel ends it. A hundred of one process are a fault in it: a response that is not read
-to its end, a connection that an error path forgets, a pool that does not look. Each keeps a descriptor, and a client's
-keeps its port too.
+CLOSE_WAIT means: the other side has closed, and the program here has not. It lasts until the program closes, for
+ever if it never does; no setting of the kernel ends it. A hundred of one process are a fault in it: a response that
+is not read to its end, a connection that an error path forgets, a pool that does not look. Each keeps a descriptor,
+and a client's keeps its port too.
 
 With an earlier look (--over, --since) Portolan tells whether they grow and which were there already.
 

@@ -7,10 +7,10 @@ pub(super) const RULE: Rule =
     Rule { id: "conntrack-full", title: "the table of tracked connections fills up", doc: DOC, check };
 
 const DOC: &str = "\
-Where a firewall or NAT tracks connections (nf_conntrack), each has an entry in a table. When that is full, packets of new
-connections are dropped in silence: they time out, in and out, though ports are free. The kernel's log says \"table full,
-dropping packet\". Four fifths full is a warning, 95 % an error, and so is any drop while Portolan looked; drops since the
-start are told as well.
+Where a firewall or NAT tracks connections (nf_conntrack), each has an entry in a table. When that is full, packets
+of new connections are dropped in silence: they time out, in and out, though ports are free. The kernel's log says
+\"table full, dropping packet\". Four fifths full is a warning, 95 % an error, and so is any drop while Portolan
+looked; drops since the start are told as well.
 
 What to do: find who opens so many connections; shorten what is kept of closed ones; enlarge the table.
 ";

@@ -13,11 +13,12 @@ pub(super) const RULE: Rule = Rule {
 };
 
 const DOC: &str = "\
-Each socket is a descriptor, and a process may have so many open (RLIMIT_NOFILE; systemd: LimitNOFILE; ulimit -n). At the
-limit socket and accept fail with EMFILE (\"too many open files\"): connections are refused though ports are free. The
-whole system has a limit too (fs.file-max), at which everything fails with ENFILE.
+Each socket is a descriptor, and a process may have so many open (RLIMIT_NOFILE; systemd: LimitNOFILE; ulimit -n).
+At the limit socket and accept fail with EMFILE (\"too many open files\"): connections are refused though ports are
+free. The whole system has a limit too (fs.file-max), at which everything fails with ENFILE.
 
-What to do: look for a leak first; a limit that suits the work is the second thing. It holds from the next start on.
+What to do: look for a leak first, such as sockets in CLOSE_WAIT or BOUND. A limit that suits the work is the second
+thing, and holds from the next start on.
 ";
 
 /// From these shares on, in percent.

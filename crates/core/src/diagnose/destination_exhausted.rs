@@ -14,16 +14,18 @@ pub(super) const RULE: Rule = Rule {
 };
 
 const DOC: &str = "\
-An outgoing TCP connection gets its local port from the ephemeral range. A port may serve several connections, but only
-one to each destination (address and port) from each source address. When every port is reserved, bound explicitly, or
-in use to that one destination, connect fails with EADDRNOTAVAIL (\"cannot assign requested address\"; Windows:
-WSAEADDRINUSE or WSAENOBUFS), while other destinations still answer. So it looks like a fault of the other side.
+An outgoing TCP connection gets its local port from the ephemeral range. A port may serve several connections, but
+only one to each destination (address and port) from each source address. When every port is reserved, bound
+explicitly, or in use to that one destination, connect fails with EADDRNOTAVAIL (\"cannot assign requested
+address\"; Windows: WSAEADDRINUSE or WSAENOBUFS), while other destinations still answer. So it looks like a fault of
+the other side.
 
 Portolan counts by the kernel's own rules. Room that the system does not show is told as a range, and only what is
 certain is called exhausted. Less than a tenth of the ports left is a warning.
 
-What to do, in this order: mend a leak, if one program holds connections it no longer needs; reuse connections instead
-of opening new ones; spread over more source or destination addresses; widen the range, which only gives time.
+What to do, in this order: mend a leak, if one program holds connections it no longer needs; reuse connections
+instead of opening new ones; spread over more source or destination addresses; widen the range, which only gives
+time.
 ";
 
 /// Destinations that are told.

@@ -8,8 +8,10 @@ pub(super) const RULE: Rule =
 
 const DOC: &str = "\
 On Windows a socket is a handle, and there is no limit that one would notice: a program that leaks sockets shows by
-thousands of handles. Over 3,000 is suspicious, but for System, lsass, store and sqlservr, which have as many by nature;
-over 10,000 is severe.
+thousands of handles. Over 3,000 is suspicious, but for System, lsass, store and sqlservr, which have as many by
+nature; over 10,000 is severe.
+
+The count is of all kinds of handles: files, events and threads are among them, so it is a sign and no proof.
 
 What to do: see which of its sockets grow (CLOSE_WAIT, BOUND), then mend or restart the program.
 ";

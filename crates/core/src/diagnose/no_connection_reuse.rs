@@ -13,14 +13,14 @@ pub(super) const RULE: Rule = Rule {
 };
 
 const DOC: &str = "\
-The side that closes a TCP connection first keeps it for 60 s in TIME_WAIT (Windows: 30 to 240 s), and with it the local
-port for that destination. A client that opens a connection for each request and closes it has, at 470 requests a
-second, every port of Linux' range in TIME_WAIT. No process holds them: whose they were is told from the live
-connections to the same destination.
+The side that closes a TCP connection first keeps it for 60 s in TIME_WAIT (Windows: 30 to 240 s), and with it the
+local port for that destination. A client that opens a connection for each request and closes it has, at 470
+requests a second, every port of Linux' range in TIME_WAIT. No process holds them: whose they were is told from the
+live connections to the same destination.
 
-What to do: keep connections open and reuse them (HTTP keep-alive, connection pools; nginx: keepalive in the upstream
-block); let the server close first; spread over addresses. net.ipv4.tcp_tw_reuse = 1 lets the kernel reuse them after a
-second, where both sides use timestamps. tcp_fin_timeout does not shorten TIME_WAIT.
+What to do: keep connections open and reuse them (HTTP keep-alive, connection pools; nginx: keepalive in the
+upstream block); let the server close first; spread over addresses. net.ipv4.tcp_tw_reuse = 1 lets the kernel reuse
+them after a second, where both sides use timestamps. tcp_fin_timeout does not shorten TIME_WAIT.
 ";
 
 fn check(case: &Case<'_>) -> Vec<Finding> {

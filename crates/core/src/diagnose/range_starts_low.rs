@@ -12,9 +12,12 @@ pub(super) const RULE: Rule = Rule {
 };
 
 const DOC: &str = "\
-The range that clients are given ports from begins below 10,000, where databases, web servers and the like have theirs.
-Nothing fails by that, until a client is given the port of a service that is being restarted: the service then does not
-start (in-ephemeral-range). Windows' case is low-dynamic-range.
+The range that clients are given ports from begins below 10,000, where databases, web servers and the like have
+theirs. Nothing fails by that, until a client is given the port of a service that is being restarted: the service
+then does not start (in-ephemeral-range). Windows' case is low-dynamic-range.
+
+A wide range is a good thing, and often set for want of ports; its lower end matters only beside services that have
+fixed ports.
 
 What to do: begin the range at 10240 or above, or reserve the ports of the services that run here.
 ";

@@ -8,12 +8,13 @@ pub(super) const RULE: Rule =
     Rule { id: "room-ends", title: "ports run out at the present rate", doc: DOC, check };
 
 const DOC: &str = "\
-The room left towards this destination shrinks steadily. The rate is the median of all pairs of looks (Theil and Sen),
-with its bounds; steps, waves and noise are no trend and raise no alarm. Only an end within the hour, or within as long
-as was watched, is told: farther off nobody knows. Two looks alone (--since) give a rate without bounds.
+The room left towards this destination shrinks steadily. The rate is the median of all pairs of looks (Theil and
+Sen), with its bounds; steps, waves and noise are no trend and raise no alarm. Only an end within the hour, or
+within as long as was watched, is told: farther off nobody knows. Two looks alone (--since) give a rate without
+bounds.
 
-What to do: the same as for destination-exhausted, while there is still time: mend a leak, reuse connections,
-spread over more addresses, and widen the range last.
+What to do: the same as for destination-exhausted, while there is still time: mend a leak, reuse connections, spread
+over more addresses, and widen the range last.
 ";
 
 /// An end within so many seconds is told however short the time of watching was.

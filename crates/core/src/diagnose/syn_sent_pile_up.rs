@@ -11,9 +11,11 @@ pub(super) const RULE: Rule =
     Rule { id: "syn-sent-pile-up", title: "the other side does not answer", doc: DOC, check };
 
 const DOC: &str = "\
-SYN_SENT means: a connection was asked for, and nobody has answered, neither yes nor no. Many to one destination are no
-sign that ports run out here: the other side is down, too slow to take connections (its accept queue is full), or a
-firewall on the way drops them. Each keeps its port until it gives up, after about two minutes.
+SYN_SENT means: a connection was asked for, and nobody has answered, neither yes nor no. Many to one destination are
+no sign that ports run out here: the other side is down, too slow to take connections (its accept queue is full), or
+a firewall on the way drops them. Each keeps its port until it gives up, after about two minutes.
+
+portolan budget --try tells silence from a refusal.
 
 What to do: look at the other side and the way there; let the program give up sooner.
 ";

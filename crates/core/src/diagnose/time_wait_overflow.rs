@@ -7,9 +7,12 @@ pub(super) const RULE: Rule =
     Rule { id: "time-wait-overflow", title: "the table of TIME_WAIT sockets is full", doc: DOC, check };
 
 const DOC: &str = "\
-The kernel keeps at most net.ipv4.tcp_max_tw_buckets sockets in TIME_WAIT. Past that it drops them early, with a line in
-its log. Their ports are free sooner, but late segments of an old connection may then meet a new one. It is a sign that
-connections are opened and closed at a great rate.
+The kernel keeps at most net.ipv4.tcp_max_tw_buckets sockets in TIME_WAIT. Past that it drops them early, with a
+line in its log. Their ports are free sooner, but late segments of an old connection may then meet a new one. It is
+a sign that connections are opened and closed at a great rate.
+
+The number of drops is counted since the network namespace began: with an earlier look (--over, --since) Portolan
+tells how many are new.
 
 What to do: reuse connections; raise the number where that cannot be.
 ";
