@@ -3,7 +3,10 @@
 use std::net::Ipv4Addr;
 
 use portolan_testbed::Namespace;
-use portolan_testbed::servers::{Server, chronyd, domain_controller, nmbd, snmpd};
+use portolan_testbed::servers::{
+    Server, atftpd, charon, chronyd, domain_controller, freeradius, krb5kdc, nmbd, slapd, smbd, snmpd,
+    sql_browser, xl2tpd, xrdp,
+};
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 85, 0, 2);
 
@@ -17,12 +20,14 @@ fn comes_and_goes(namespace: &Namespace, server: Server) {
 }
 
 #[test]
-fn each_server_starts_twice_and_leaves_nothing_behind() {
+fn each_server_starts_also_again_and_leaves_nothing_behind() {
     let namespace = Namespace::new();
-    for start in [snmpd, chronyd] {
-        comes_and_goes(&namespace, start(&namespace));
+    comes_and_goes(&namespace, snmpd(&namespace));
+    let all = [snmpd, chronyd, atftpd, charon, freeradius, krb5kdc, slapd, sql_browser, xl2tpd, xrdp];
+    for start in all {
         comes_and_goes(&namespace, start(&namespace));
     }
+    comes_and_goes(&namespace, smbd(&namespace, "SMB3"));
     let other = Namespace::new();
     other.link("10.85.0.1/24", &namespace, "10.85.0.2/24");
     comes_and_goes(&namespace, nmbd(&namespace, ADDRESS));

@@ -13,6 +13,7 @@ mod epmap;
 mod ftp;
 mod http;
 mod http_proxy;
+mod ike;
 mod imap;
 mod kerberos;
 mod l2tp;
@@ -170,6 +171,7 @@ pub static PROBES: &[&Protocol] = &[
     &sql_browser::PROTOCOL,
     &tftp::PROTOCOL,
     &radius::PROTOCOL,
+    &ike::PROTOCOL,
     &l2tp::PROTOCOL,
     &rdp::PROTOCOL,
     &smb::PROTOCOL,

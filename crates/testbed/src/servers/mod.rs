@@ -6,14 +6,22 @@
 //! processes that it started, and its folder goes; what a killed test left behind the next one sweeps.
 //! Left out on purpose: servers that Debian does not have; their conversations are tested with recordings.
 
+mod atftpd;
+mod charon;
 mod chronyd;
+mod freeradius;
+mod krb5kdc;
 mod login;
 mod mail;
 mod messages;
 mod samba;
+mod slapd;
 mod snmpd;
+mod sql_browser;
 mod stores;
 mod web;
+mod xl2tpd;
+mod xrdp;
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, UdpSocket};
@@ -29,14 +37,22 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::Namespace;
 
+pub use atftpd::atftpd;
+pub use charon::{charon, charon_for_everybody};
 pub use chronyd::chronyd;
+pub use freeradius::freeradius;
+pub use krb5kdc::krb5kdc;
 pub use login::{sshd, telnetd, vsftpd};
 pub use mail::{dovecot, leafnode, opensmtpd};
 pub use messages::{coturn, kamailio, mosquitto};
-pub use samba::{domain_controller, nmbd};
+pub use samba::{domain_controller, nmbd, smbd};
+pub use slapd::slapd;
 pub use snmpd::snmpd;
+pub use sql_browser::sql_browser;
 pub use stores::{mariadb, memcached, postgresql, redis};
 pub use web::{nginx, ngtcp2, old_tls, tinyproxy};
+pub use xl2tpd::xl2tpd;
+pub use xrdp::xrdp;
 
 /// How long a server may take until it answers; a domain controller on a busy machine takes the longest.
 const PATIENCE: Duration = Duration::from_secs(60);

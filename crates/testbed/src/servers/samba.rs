@@ -29,6 +29,31 @@ pub fn nmbd(namespace: &Namespace, address: Ipv4Addr) -> Server {
     site.start(namespace, command, &Ready::Answers((address, 137).into(), &NODE_STATUS))
 }
 
+/// Starts the file server alone on TCP 445 and 139 of every address, without shares, with this highest protocol: `SMB3`,
+/// `NT1`.
+///
+/// # Panics
+/// Where it is not installed or does not start.
+#[track_caller]
+pub fn smbd(namespace: &Namespace, protocol: &str) -> Server {
+    let site = Site::new("smbd");
+    site.folder("run/samba");
+    let configuration = site.write(
+        "smb.conf",
+        &format!(
+            "[global]\nworkgroup = LAB\nnetbios name = FILES\nserver min protocol = NT1\n\
+             server max protocol = {protocol}\nprivate dir = {{}}\nlock directory = {{}}\n\
+             state directory = {{}}\ncache directory = {{}}\npid directory = {{}}\n\
+             ncalrpc dir = {{}}/ncalrpc\nlog file = {{}}/smbd.log\n"
+        ),
+    );
+    let mut command = site.command(namespace, &installed("smbd", "samba"));
+    command.args(["-F", "--no-process-group", "-s"]).arg(configuration);
+    let mut server = site.start(namespace, command, &Ready::Listens(445));
+    server.wait(namespace, &Ready::Listens(139));
+    server
+}
+
 /// Provisions and starts the domain controller `dc1` of the domain `lab.test` (`LAB`) on that address of the namespace:
 /// DNS 53, Kerberos 88, endpoint mapper 135, NetBIOS 137, LDAP 389 and 636 (tcp, and udp for 389), SMB 445, global
 /// catalog 3268. Takes about 8 s.
