@@ -46,6 +46,7 @@ mod telnet;
 mod tftp;
 mod tls;
 mod verdict;
+mod winsock_proxy;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -175,6 +176,7 @@ pub static PROBES: &[&Protocol] = &[
     &l2tp::PROTOCOL,
     &rdp::PROTOCOL,
     &smb::PROTOCOL,
+    &winsock_proxy::PROTOCOL,
     &banner::PROTOCOL,
 ];
 

@@ -350,16 +350,28 @@ fn details(result: &Result, several: bool) -> Vec<Block> {
         vec![Block::gap(), Block::Line(Line::new().strong(title).plain(format!("   {}", answer.protocol)))];
     let width = answer.fields.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).min(30);
     for (name, value) in answer.fields.iter() {
-        let lines: Vec<String> = match value {
-            Value::List(values) => values.iter().map(Value::to_string).collect(),
-            value => value.to_string().lines().map(str::to_owned).collect(),
-        };
-        for (index, line) in lines.into_iter().enumerate() {
+        for (index, line) in lines(value).into_iter().enumerate() {
             let label = if index == 0 { name } else { "" };
             blocks.push(Block::Line(format!("  {label:<width$}   {line}").into()));
         }
     }
     blocks
+}
+
+/// A value in lines: each value of a list, and each named value, on its own.
+fn lines(value: &Value) -> Vec<String> {
+    let parts: Vec<String> = match value {
+        Value::List(values) => values.iter().map(Value::to_string).collect(),
+        Value::Fields(fields) => fields
+            .iter()
+            .flat_map(|(name, value)| match value {
+                Value::List(values) => values.iter().map(|value| format!("{name} {value}")).collect(),
+                value => vec![format!("{name} {value}")],
+            })
+            .collect(),
+        value => vec![value.to_string()],
+    };
+    parts.iter().flat_map(|part| part.lines().map(str::to_owned)).collect()
 }
 
 #[cfg(test)]

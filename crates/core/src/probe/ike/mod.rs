@@ -24,13 +24,15 @@ pub(super) static PROTOCOL: Protocol = Protocol {
 };
 
 const DOC: &str = "\
-Sends the first message of a key exchange, in version 2 and then in version 1, with a broad choice of methods, and
-shows what the daemon chooses or why it refuses. NO_PROPOSAL_CHOSEN proves a daemon that has no connection for this
-computer, or wants other methods. Many gateways answer only to the peers that they know: silence is no proof that
-there is none. Nothing is left behind but an exchange that was begun and is forgotten after some seconds.
+Sends the first message of a key exchange, in version 2 and then in version 1, with a broad choice
+of methods, and shows what the daemon chooses or why it refuses. NO_PROPOSAL_CHOSEN proves a daemon
+that has no connection for this computer, or wants other methods. Many gateways answer only to the
+peers that they know: silence is no proof that there is none. Nothing is left behind but an exchange
+that was begun and is forgotten after some seconds.
 
-Fields: ikev2 and ikev1, each where it was answered, with exchange_type, security_association (the chosen methods),
-or notify (why not), and vendor_ids; of version 2 also notifications, what the daemon can do beside.
+Fields: ikev2 and ikev1, each where it was answered, with exchange_type, security_association (the
+chosen methods), or notify (why not), and vendor_ids; of version 2 also notifications, what the
+daemon can do beside.
 ";
 
 /// A payload that a message carries: its type and content.
