@@ -75,10 +75,11 @@ fn compile(seed: &Path) -> anyhow::Result<PathBuf> {
     let manifest = "[package]\nname = \"seed\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n\
         [profile.release]\ndebug = \"line-tables-only\"\n";
     fs::write(seed.join("Cargo.toml"), manifest)?;
-    // Programs that abort link this one crate, and rustc wants it compiled so; cargo knows no such setting.
+    // As Rust's own builds have it, and cargo has no settings for: bitcode for programs that are optimised as a whole,
+    // and the one crate that programs that abort link is compiled so itself.
     let wrapper = seed.join("rustc");
-    let script = "#!/bin/sh\ncase \" $* \" in\n*' --crate-name panic_abort '*) exec \"$@\" -Cpanic=abort ;;\n\
-        *) exec \"$@\" ;;\nesac\n";
+    let script = "#!/bin/sh\ncase \" $* \" in\n*' --crate-name panic_abort '*) set -- \"$@\" -Cpanic=abort ;;\n\
+        esac\nexec \"$@\" -Cembed-bitcode=yes\n";
     fs::write(&wrapper, script)?;
     fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))?;
     let mut build = cargo(&["build", "--quiet", "--release", "--target", TARGET]);
