@@ -47,7 +47,7 @@ pub(super) fn write(release: &Release, parts: &Parts) -> anyhow::Result<PathBuf>
     tree.file(&format!("{documents}/NEWS.gz"), gzip(text("CHANGELOG.md")?.as_bytes())?)?;
     tree.file(&format!("{documents}/changelog.gz"), gzip(changelog(release)?.as_bytes())?)?;
     tree.file(&format!("{documents}/copyright"), copyright(&text("LICENSE-MIT")?))?;
-    let overrides = "# On purpose: one program for every distribution.\nportolan: statically-linked-binary [usr/bin/portolan]\n";
+    let overrides = "# On purpose: one program for every distribution.\nportolan: shared-library-lacks-prerequisites [usr/bin/portolan]\n";
     tree.file("usr/share/lintian/overrides/portolan", overrides)?;
 
     let files = tree.files()?;

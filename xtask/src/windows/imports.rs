@@ -1,9 +1,9 @@
 //! What the program for Windows links against: DLLs that every Windows 10 and newer has, and functions that they export.
 //!
 //! A function that an older Windows lacks keeps the program from starting at all, so such a function is resolved at run
-//! time (`GetProcAddress`), never linked. Two lists say so: what Wine exports, which is close to the first Windows 10,
-//! and what is documented as newer. Source: the PE import and export tables as GNU objdump prints them; the versions
-//! stand in each function's page at learn.microsoft.com.
+//! time (`GetProcAddress`), never linked. Three lists say so: what Wine exports, which is close to the first
+//! Windows 10, what it lacks for all that, and what is documented as newer. Source: the PE import and export tables as
+//! GNU objdump prints them; the versions stand in each function's page at learn.microsoft.com.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 
 /// DLLs of the system, in every edition of Windows 10 and Server 2016 and newer. None of a compiler
 /// (`libgcc_s_seh-1.dll`, `libwinpthread-1.dll`).
-const SYSTEM: [&str; 20] = [
+const SYSTEM: [&str; 21] = [
     "advapi32.dll",
     "api-ms-win-core-synch-l1-2-0.dll",
     "bcrypt.dll",
@@ -23,6 +23,7 @@ const SYSTEM: [&str; 20] = [
     "iphlpapi.dll",
     "kernel32.dll",
     "msvcrt.dll",
+    "ncrypt.dll",
     "netapi32.dll",
     "ntdll.dll",
     "ole32.dll",
@@ -35,6 +36,9 @@ const SYSTEM: [&str; 20] = [
     "wevtapi.dll",
     "ws2_32.dll",
 ];
+
+/// Functions that Wine lacks and every Windows has.
+const OLDER: [&str; 1] = ["CertCreateCTLEntryFromCertificateContextProperties"];
 
 /// Functions that Wine may have and the first Windows 10 lacks.
 const NEWER: [&str; 9] = [
@@ -80,7 +84,10 @@ fn wrong(
             continue;
         }
         let exported = exported(library)?;
-        let lacks = |function: &&String| !exported.contains(*function) || NEWER.contains(&function.as_str());
+        let lacks = |function: &&String| {
+            let name = function.as_str();
+            NEWER.contains(&name) || !exported.contains(name) && !OLDER.contains(&name)
+        };
         wrong.extend(functions.iter().filter(lacks).map(|function| {
             format!("{function} of {library}, which older systems lack: resolve it at run time")
         }));
