@@ -13,7 +13,7 @@ pub struct ProcessEntry {
     pub pid: u32,
     /// Parent's process id, 0 for none.
     pub parent: u32,
-    /// Start time, as in [`ProcessKey`].
+    /// Start time, as in [`ProcessKey`](super::ProcessKey).
     pub start: u64,
     /// Short name.
     pub name: String,
