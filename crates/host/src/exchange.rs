@@ -2,7 +2,7 @@
 //!
 //! One thread looks after all of them: sockets that do not block, one poll, a timer each. UDP sockets stay unconnected,
 //! one for each conversation, so that an answer from another port is heard and an ICMP error is told with its
-//! sender. What another host may cost is bounded: bytes ([`BYTE_BUDGET`]), steps, lines, and the time in [`Manner`].
+//! sender. What another host may cost is bounded: bytes (`BYTE_BUDGET` of core), steps, lines, and the time in [`Manner`].
 //! Source: RFC 6298 for waits (`portolan_core::probe::RoundTrip`).
 //! Left out on purpose: verdicts. What a contact means for a port is said by whoever asked.
 
