@@ -3,8 +3,8 @@
 //! Source: Winsock's connect, select (a failed connection shows among the exceptions, which WSAPoll kept to itself before
 //! Windows 10 2004; its set takes any number of sockets where the caller lays it out), SO_LINGER,
 //! SIO_TCP_INITIAL_RTO (Windows asks a port that said no twice more, which costs a second, unless told not to),
-//! TCP_FAIL_CONNECT_ON_ICMP_ERROR and TCP_ICMP_ERROR_INFO (Windows 10 1703). Wine has neither of the last two and has
-//! run the rest; no real Windows has yet. Left out on purpose: completion ports, whose ConnectEx wants a bound socket.
+//! TCP_FAIL_CONNECT_ON_ICMP_ERROR and TCP_ICMP_ERROR_INFO (Windows 10 1703). Wine has neither of the last two.
+//! Not run on a real Windows yet. Left out on purpose: completion ports, whose ConnectEx wants a bound socket.
 
 use std::ffi::c_int;
 use std::net::SocketAddr;
