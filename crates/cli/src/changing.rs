@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use portolan_core::change::{Action, NetshStore, Next, Plan, Record, Scope, Step, StepState, Stores};
+use portolan_core::change::{Action, NetshStore, Next, Place, Plan, Record, Scope, Step, StepState, Stores};
 use portolan_core::socket::{Family, Transport};
 use portolan_host::apply::{Ending, Outcome, Report as StepReport, Run, apply, permitted};
-use portolan_host::journal::Journal;
+use portolan_host::journal::{Found, Journal};
 use portolan_host::sys::EndSignals;
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
@@ -22,6 +22,9 @@ use crate::exit::{Exit, Refused};
 use crate::output::{FORMATS, Surface};
 use crate::report::{Block, Line, Report, Tone};
 use crate::source::Session;
+
+/// Of so many plans, the newest, is asked whether they were cut off.
+const REMEMBERED: usize = 16;
 
 /// Options of every command that changes something.
 #[derive(Debug, Args)]
@@ -391,14 +394,14 @@ pub(crate) fn ask(title: &str, changed: &Changed) -> Result<()> {
     }
 }
 
-/// Where root keeps its journal.
-const OF_ROOT: &str = "/var/lib/portolan";
-
-/// The journal's folder: `PORTOLAN_STATE`, or /var/lib/portolan for root, or below the user's state folder.
-pub(crate) fn journal(variable: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Result<Journal> {
+/// The journal's folder: `PORTOLAN_STATE`, or for an administrator the system's, or below the user's state folder.
+pub(crate) fn journal(
+    variable: impl Fn(&str) -> Option<OsString>,
+    of_system: Option<PathBuf>,
+) -> Result<Journal> {
     let given = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let folder = given("PORTOLAN_STATE")
-        .or_else(|| is_root.then(|| PathBuf::from(OF_ROOT)))
+        .or(of_system)
         .or_else(|| {
             given("XDG_STATE_HOME").filter(|path| path.is_absolute()).map(|path| path.join("portolan"))
         })
@@ -409,14 +412,25 @@ pub(crate) fn journal(variable: impl Fn(&str) -> Option<OsString>, is_root: bool
         .ok_or_else(|| Refused("there is no folder for the journal: set PORTOLAN_STATE to one".into()).into())
 }
 
-/// The journals to read from: the own one, and root's where no folder was given.
-pub(crate) fn journals(variable: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Vec<Journal> {
-    let given = variable("PORTOLAN_STATE").is_some_and(|value| !value.is_empty());
-    let mut journals: Vec<Journal> = journal(variable, is_root).into_iter().collect();
-    if !given && !is_root {
-        journals.push(Journal::new(OF_ROOT));
-    }
-    journals
+/// Whether `PORTOLAN_STATE` names the journal's folder.
+pub(crate) fn journal_is_given() -> bool {
+    std::env::var_os("PORTOLAN_STATE").is_some_and(|value| !value.is_empty())
+}
+
+/// The plan that was cut off after it had stopped something, and before it started that again, as one line with what to
+/// type. A journal that cannot be read, or is in use now, tells nothing.
+pub(crate) fn reminder(journals: &[Journal], here: &Place) -> Option<String> {
+    journals.iter().find_map(|journal| {
+        let mut newest = journal.newest(REMEMBERED).ok()?.into_iter();
+        let (id, action) =
+            newest.find_map(|Found { id, record }| Some((id, record.ok()?.left_stopped(here)?)))?;
+        (!journal.is_in_use()).then(|| {
+            format!(
+                "plan {id} was cut off and has still to {action}: type portolan resume {id} to go on, \
+                 portolan undo {id} to take it back"
+            )
+        })
+    })
 }
 
 #[cfg(test)]
@@ -425,10 +439,12 @@ mod tests {
 
     #[test]
     fn the_journal_lies_where_the_user_says_or_where_such_users_keep_theirs() {
-        let folder = |set: &[(&str, &str)], is_root| {
+        let folder = |set: &[(&str, &str)], is_root: bool| {
             let find =
                 |name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value));
-            journal(find, is_root).map(|journal| journal.folder().to_owned()).ok()
+            journal(find, is_root.then(|| "/var/lib/portolan".into()))
+                .map(|journal| journal.folder().to_owned())
+                .ok()
         };
         let home = ("HOME", "/home/a");
         // On Windows a path is absolute only with its drive.

@@ -74,7 +74,9 @@ fn run(arguments: Portolan) -> Result<Exit> {
     let chart = Chart::default();
     let command: &dyn Command = verb.as_ref().map_or(&chart, |verb| verb.command());
     let mut out = BufWriter::with_capacity(1 << 18, io::stdout().lock());
-    let (written, exit, after) = match command.run(&session)? {
+    let ran = command.run(&session);
+    session.reminder().into_iter().for_each(aside);
+    let (written, exit, after) = match ran? {
         Output::Document(write) => (write(&mut out), Exit::Fine, None),
         Output::Report(report) => tell(report, None, format, &surface, &mut out),
         Output::Then(report, after) => tell(report, Some(after), format, &surface, &mut out),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use portolan_core::diagnose::{Question, Trial};
 use portolan_core::kernel::services::Services;
-use portolan_core::snapshot::Snapshot;
+use portolan_core::snapshot::{Snapshot, System};
 use portolan_core::snapshot_file;
 use portolan_host::journal::Journal;
 use portolan_host::{Look, Namespace, sys};
@@ -22,12 +22,13 @@ pub(crate) struct Session {
     from: Option<PathBuf>,
     namespace: Namespace,
     services: OnceCell<Arc<Services>>,
+    reminder: OnceCell<Option<String>>,
 }
 
 impl Session {
     /// A session that reads this file, or else looks at that network namespace of this machine.
     pub(crate) fn new(from: Option<PathBuf>, namespace: Namespace) -> Self {
-        Self { from, namespace, services: OnceCell::new() }
+        Self { from, namespace, services: OnceCell::new(), reminder: OnceCell::new() }
     }
 
     /// What is to be seen: the whole file, or what the look asks of this machine. A command that wants part of the
@@ -35,7 +36,10 @@ impl Session {
     pub(crate) fn see(&self, look: Look) -> Result<Arc<Snapshot>> {
         let snapshot = match &self.from {
             Some(path) => read(path)?,
-            None => portolan_host::look(&Look { namespace: self.namespace.clone(), ..look })?,
+            None => {
+                self.remember();
+                portolan_host::look(&Look { namespace: self.namespace.clone(), ..look })?
+            }
         };
         Ok(Arc::new(snapshot))
     }
@@ -70,12 +74,39 @@ impl Session {
 
     /// The journal of changes.
     pub(crate) fn journal(&self) -> Result<Journal> {
-        changing::journal(|name| std::env::var_os(name), sys::effective_uid() == Some(0))
+        changing::journal(|name| std::env::var_os(name), Self::own_of_system())
     }
 
-    /// Every journal that may tell of this machine: the own one, and root's beside that of a user.
+    /// The system's folder, for those who write there.
+    fn own_of_system() -> Option<PathBuf> {
+        sys::is_administrator().then(sys::system_journal).flatten()
+    }
+
+    /// Every journal that may tell of this machine: the own one, and the system's beside that of a user.
     pub(crate) fn journals(&self) -> Vec<Journal> {
-        changing::journals(|name| std::env::var_os(name), sys::effective_uid() == Some(0))
+        let mut journals: Vec<Journal> = self.journal().into_iter().collect();
+        let others = sys::system_journal().filter(|_| !self.journal_is_given());
+        let others = others.filter(|folder| journals.iter().all(|own| own.folder() != folder));
+        journals.extend(others.map(Journal::new));
+        journals
+    }
+
+    /// Whether the journal's folder was named (PORTOLAN_STATE).
+    pub(crate) fn journal_is_given(&self) -> bool {
+        changing::journal_is_given()
+    }
+
+    /// What a plan has left stopped, as it stood when this machine was first looked at.
+    pub(crate) fn reminder(&self) -> Option<&str> {
+        self.reminder.get()?.as_deref()
+    }
+
+    /// No plan on Linux stops anything that it starts again.
+    fn remember(&self) {
+        self.reminder.get_or_init(|| {
+            let here = sys::place(&self.namespace).ok().filter(|_| sys::SYSTEM == System::Windows)?;
+            changing::reminder(&self.journals(), &here)
+        });
     }
 
     /// Whether a file speaks instead of this machine.

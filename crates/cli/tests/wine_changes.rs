@@ -237,7 +237,7 @@ const FIRST: usize = 17;
 #[test]
 fn killed_at_any_call_a_plan_comes_to_its_end_or_is_undone_with_winnat_running() {
     let once = Once::new();
-    let mut kills = 0;
+    let (mut kills, mut left_stopped) = (0, 0);
     for (works_first, way) in [(true, "resume"), (false, "undo")] {
         for call in FIRST.. {
             let machine = with_block();
@@ -247,6 +247,10 @@ fn killed_at_any_call_a_plan_comes_to_its_end_or_is_undone_with_winnat_running()
             }
             kills += 1;
             let at = format!("{way} after call {call}, {works_first}");
+            let reminded = "was cut off and has still to start the service winnat: type portolan resume 1";
+            let told = machine.portolan("range");
+            assert_eq!(told.errors.contains(reminded), !once.runs(), "{at}: {told:#?}");
+            left_stopped += u32::from(!once.runs());
             let answer = machine.portolan(&format!("{way} --yes --json")).with_code(0);
             assert!(once.runs(), "{at}: {answer:#?}");
             match way {
@@ -258,7 +262,7 @@ fn killed_at_any_call_a_plan_comes_to_its_end_or_is_undone_with_winnat_running()
             }
         }
     }
-    assert!(kills >= 8, "{kills}");
+    assert!(kills >= 8 && left_stopped >= 4, "{kills}, {left_stopped}");
 }
 
 const CYCLE: &str = "reserve add 1200 --cycle-hyperv --transport tcp --family ipv4 --yes --json";
@@ -310,4 +314,55 @@ fn a_cycle_is_undone_between_its_restarts() {
         machine.restart(&once, 3);
         assert_eq!(machine.seen(), before, "{restarts} restarts: {undone:#?}");
     }
+}
+
+#[test]
+fn a_cycle_goes_on_by_itself_after_each_restart_and_leaves_no_task() {
+    let once = Once::new().with_hyperv();
+    let refused = with_block().portolan(&CYCLE.replace("--yes", "--go-on --yes")).with_code(1);
+    assert!(refused.errors.contains("unset PORTOLAN_STATE"), "{refused:#?}");
+    let machine = with_block().with_the_system_s_journal(&once);
+    machine.with("stuck", json!(true));
+    let before = machine.seen();
+    let begun = machine.portolan(&CYCLE.replace("--yes", "--go-on --yes")).with_code(0);
+    let first = ["done", "done", "waiting", "planned", "planned", "planned", "planned"];
+    assert_eq!(begun.outcomes(), first, "{begun:#?}");
+    assert_eq!(begun.json()["steps"][0]["inverse"], "remove the start-up task", "{begun:#?}");
+    assert!(begun.output.contains("goes on by itself"), "{begun:#?}");
+    let task = machine.state()["tasks"]["Portolan plan 1"].clone();
+    for part in
+        [r"Portolan\journal\go-on-1.exe&quot;</Command>", "<Arguments>resume 1 --yes</Arguments>", "S-1-5-18"]
+    {
+        assert!(task.as_str().unwrap().contains(part), "{task}");
+    }
+
+    machine.restart(&once, 2);
+    let middle = machine.start_up();
+    assert_eq!((middle.len(), middle[0].code), (1, Some(0)), "{middle:#?}");
+    let listed = machine.portolan("undo --list --json").with_code(0).json();
+    assert_eq!(listed["plans"][0]["next"], "restart Windows", "{listed}");
+    machine.restart(&once, 3);
+    let last = machine.start_up();
+    assert_eq!((last.len(), last[0].code), (1, Some(0)), "{last:#?}");
+    assert_eq!(machine.state()["tasks"], json!({}), "{last:#?}");
+    assert_eq!(machine.seen()["features"], before["features"]);
+    assert_eq!(excluded(&machine), json!([[50000, 50059, true], [1200, 1200, true]]));
+    let listed = machine.portolan("undo --list --json").with_code(0).json();
+    assert_eq!(
+        (&listed["plans"][0]["standing"], &listed["plans"][0]["next"]),
+        (&json!("applied"), &Value::Null)
+    );
+    machine.portolan("undo 1 --yes").with_code(0);
+    assert_eq!(machine.seen(), before);
+}
+
+#[test]
+fn undone_between_its_restarts_a_cycle_leaves_no_task() {
+    let once = Once::new().with_hyperv();
+    let machine = with_block().with_the_system_s_journal(&once);
+    let before = machine.seen();
+    machine.portolan(&CYCLE.replace("--yes", "--go-on --yes")).with_code(0);
+    machine.portolan("undo --yes").with_code(0);
+    machine.restart(&once, 2);
+    assert_eq!((machine.start_up().len(), machine.seen()), (0, before));
 }

@@ -124,6 +124,7 @@ impl Forward<'_> {
     /// One step, written down before and after, in the journal and in the record.
     fn step(&self, record: &mut Record, step: usize, action: &Action) -> Outcome {
         let (journal, id) = self.place;
+        let action = &action.of_plan(id);
         let before = match &record.steps[step] {
             StepState::Begun(begun) => Some(begun.clone()),
             _ => None,
@@ -149,7 +150,7 @@ impl Forward<'_> {
             journal.append(id, Event::Started { step, begun: found })
         };
         let outcome = match action.is_restart() {
-            true => self.restart(action, &mut start),
+            true => self.restart(&record.plan, action, &mut start),
             false => carry_out(self.namespace, action, "; type the command again", &mut start),
         };
         let outcome = match with_family(outcome, &record.features_before(step, action)) {
@@ -173,7 +174,13 @@ impl Forward<'_> {
     }
 
     /// A restart is done once the system runs in another boot than the one in which it was begun.
-    fn restart(&self, action: &Action, start: &mut dyn FnMut(&Action) -> Result<(), Error>) -> Outcome {
+    fn restart(
+        &self,
+        plan: &Plan,
+        action: &Action,
+        start: &mut dyn FnMut(&Action) -> Result<(), Error>,
+    ) -> Outcome {
+        let by_itself = plan.goes_on_by_itself();
         let mut attempt = || -> Result<Outcome, Error> {
             let Decision::Do(action) = decide(action, &sys::observe(self.namespace, action)?) else {
                 return Ok(Outcome::AlreadySo);
@@ -182,6 +189,8 @@ impl Forward<'_> {
             Ok(Outcome::Waiting(if self.restarts {
                 sys::perform(self.namespace, &action)?;
                 "Windows restarts in a minute, and then the plan goes on".into()
+            } else if by_itself {
+                "restart Windows when it suits you; the plan goes on by itself then".into()
             } else {
                 format!("restart Windows when it suits you, then type portolan resume {}", self.place.1)
             }))

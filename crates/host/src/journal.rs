@@ -158,6 +158,16 @@ impl Journal {
         Some(Found { id, record })
     }
 
+    /// So many plans, the newest first.
+    pub fn newest(&self, count: usize) -> Result<Vec<Found>, Error> {
+        Ok(self.ids()?.into_iter().rev().take(count).filter_map(|id| self.record(id)).collect())
+    }
+
+    /// Whether somebody changes something now; also where that cannot be told.
+    pub fn is_in_use(&self) -> bool {
+        File::open(self.folder.join("lock")).and_then(|file| Ok(file.try_lock_shared()?)).is_err()
+    }
+
     /// Every plan, the oldest first.
     pub fn records(&self) -> Result<Vec<Found>, Error> {
         Ok(self.ids()?.into_iter().filter_map(|id| self.record(id)).collect())

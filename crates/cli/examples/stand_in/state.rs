@@ -45,7 +45,7 @@ pub(crate) struct State {
     pub(crate) coupled: bool,
     /// Optional features with dism's word for their state.
     pub(crate) features: BTreeMap<String, String>,
-    /// Start-up tasks: what they run.
+    /// Start-up tasks: their XML.
     pub(crate) tasks: BTreeMap<String, String>,
     /// netsh says nothing, and ends well.
     pub(crate) silent: bool,

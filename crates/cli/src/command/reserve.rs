@@ -61,6 +61,9 @@ struct Add {
     /// Turn Hyper-V off, reserve, and turn it on again, with two restarts of Windows (Windows)
     #[arg(long, conflicts_with = "runtime")]
     cycle_hyperv: bool,
+    /// Go on by itself after each of those restarts, before anybody signs in (Windows)
+    #[arg(long, requires = "cycle_hyperv")]
+    go_on: bool,
     #[command(flatten)]
     tables: Tables,
     #[command(flatten)]
@@ -191,6 +194,7 @@ impl Add {
     fn title(&self) -> String {
         let way = match (self.restart_winnat, self.cycle_hyperv) {
             (true, _) => " --restart-winnat",
+            (_, true) if self.go_on => " --cycle-hyperv --go-on",
             (_, true) => " --cycle-hyperv",
             _ => "",
         };

@@ -109,7 +109,12 @@ impl Answer {
 /// A machine with the stand-in's state, and a journal of its own.
 pub(crate) struct Machine {
     folder: PathBuf,
+    /// Whether its journal is the system's, which this prefix has once.
+    of_system: bool,
 }
+
+/// Where the system's journal is.
+const OF_SYSTEM: &str = r"C:\Program Files\Portolan\journal";
 
 impl Machine {
     /// One with Windows' own dynamic ranges, an administered and a system's exclusion, that speaks this language.
@@ -123,7 +128,7 @@ impl Machine {
         };
         let folder = std::env::temp_dir().join(format!("portolan-machine-{}-{number}", std::process::id()));
         fs::create_dir(&folder).unwrap();
-        let machine = Self { folder };
+        let machine = Self { folder, of_system: false };
         let table = |value: Value| json!({ "ipv4 tcp": value, "ipv6 tcp": value, "ipv4 udp": value, "ipv6 udp": value });
         machine.set(&json!({
             "language": language,
@@ -201,11 +206,40 @@ impl Machine {
     }
 
     fn prepared(&self, mut command: Command) -> Command {
+        command.env("PORTOLAN_STAND_IN", self.file()).stdin(Stdio::null());
+        match self.of_system {
+            true => command.env_remove("PORTOLAN_STATE"),
+            false => command.env("PORTOLAN_STATE", self.folder.join("journal")),
+        };
         command
-            .env("PORTOLAN_STAND_IN", self.file())
-            .env("PORTOLAN_STATE", self.folder.join("journal"))
-            .stdin(Stdio::null());
-        command
+    }
+
+    /// The same with the system's journal, empty.
+    pub(crate) fn with_the_system_s_journal(mut self, _once: &Once) -> Self {
+        let _ = fs::remove_dir_all(OF_SYSTEM);
+        self.of_system = true;
+        self
+    }
+
+    /// Does what the task scheduler does when the system has started: runs each task's program, elevated as SYSTEM is.
+    /// How each ended.
+    pub(crate) fn start_up(&self) -> Vec<Answer> {
+        let tasks = self.state()["tasks"].as_object().unwrap().clone();
+        let run = |task: &Value| {
+            let task = task.as_str().unwrap();
+            let of = |tag: &str| {
+                let (_, rest) = task.split_once(&format!("<{tag}>")).unwrap();
+                rest.split_once("</").unwrap().0.replace("&quot;", "")
+            };
+            let (program, words) = (PathBuf::from(of("Command")), of("Arguments"));
+            assert!(program.starts_with(OF_SYSTEM), "{program:?}");
+            // Wine starts elevated what asks for it.
+            fs::write(program.with_extension("exe.manifest"), MANIFEST).unwrap();
+            let mut command = Command::new(program);
+            command.args(words.split_whitespace());
+            finish(started(self.prepared(command)), &words)
+        };
+        tasks.values().map(run).collect()
     }
 
     /// Runs the program to its end, with words as on a command line without quotes.
@@ -292,6 +326,9 @@ impl Drop for Machine {
     fn drop(&mut self) {
         // A folder that stays behind must not hide the test's own failure.
         let _ = fs::remove_dir_all(&self.folder);
+        if self.of_system {
+            let _ = fs::remove_dir_all(Path::new(OF_SYSTEM).parent().unwrap());
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::resume::{Next, Progress, next_step, still_to_undo};
-use super::{Action, FileBefore, Place, Plan};
+use super::{Action, FileBefore, Place, Plan, Step};
 use crate::port::PortRange;
 
 /// Version of the journal's lines; a newer one is refused.
@@ -190,6 +190,24 @@ impl Record {
         next_step(&self.plan, &self.progress())
     }
 
+    /// What is done whatever happens, and was not: the plan was cut off after it had stopped what this starts again. None
+    /// where what it had stopped is back with another boot.
+    pub fn left_stopped(&self, here: &Place) -> Option<Action> {
+        let is_stopped = |action: &Action| {
+            (0..self.steps.len()).any(|step| {
+                matches!(self.steps[step], StepState::Begun(_) | StepState::Done(_))
+                    && !self.is_gone(step, here)
+                    && self.inverse(step).as_ref() == Some(action)
+            })
+        };
+        let open = |(step, state): (&Step, &StepState)| {
+            let is_open = matches!(state, StepState::Waiting | StepState::Begun(_));
+            // What is taken up again after a restart was not cut off.
+            (step.always && is_open && step.action.is_runtime()).then(|| step.action.clone())
+        };
+        self.plan.steps.iter().zip(&self.steps).filter_map(open).find(is_stopped)
+    }
+
     /// The states of optional features before an earlier step, where this step's action takes that one back.
     pub fn features_before(&self, step: usize, action: &Action) -> Vec<(String, bool)> {
         let earlier = self.steps.iter().take(step).rev().find_map(|state| match state {
@@ -315,7 +333,7 @@ fn take(event: Event, record: &mut Record) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::{Step, Store};
+    use crate::change::Store;
 
     fn plan() -> Plan {
         let stop = |unit: &str| Step::new(Action::StopUnit { unit: unit.into(), services: Vec::new() });

@@ -304,6 +304,15 @@ impl Action {
         matches!(self, Self::Unreserve { store: Store::Runtime, .. })
     }
 
+    /// The same action, told the number that its plan has in the journal.
+    #[must_use]
+    pub fn of_plan(&self, number: u64) -> Self {
+        match self {
+            Self::Windows(action) => Self::Windows(action.of_plan(number)),
+            other => other.clone(),
+        }
+    }
+
     /// Whether it belongs to one network namespace: settings of the kernel do, units and processes do not.
     pub fn is_of_namespace(&self) -> bool {
         self.is_runtime() && self.is_setting()
@@ -362,6 +371,14 @@ pub struct Plan {
     /// What should be known before saying yes, a line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+impl Plan {
+    /// Whether it goes on by itself after a restart of the system.
+    pub fn goes_on_by_itself(&self) -> bool {
+        let is_task = |step: &Step| matches!(step.action, Action::Windows(WindowsAction::AddTask { .. }));
+        self.steps.iter().any(is_task)
+    }
 }
 
 /// What a store holds now, for the setting that an action is about.

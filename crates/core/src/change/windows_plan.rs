@@ -57,7 +57,10 @@ pub enum Dance {
     /// WinNAT stops, and starts again afterwards (`--restart-winnat`).
     RestartWinnat,
     /// Hyper-V goes off and on again, or where it was off on and off again, with restarts (`--cycle-hyperv`).
-    CycleHyperv,
+    CycleHyperv {
+        /// After each restart by itself (`--go-on`).
+        by_itself: bool,
+    },
 }
 
 fn step(action: WindowsAction) -> Step {
@@ -303,7 +306,12 @@ pub fn plan_windows_reserve(
     match dance {
         Dance::None => plan.steps.extend(added),
         Dance::RestartWinnat => restart_winnat(now, added.collect(), &mut plan)?,
-        Dance::CycleHyperv => cycle_hyperv(now, &adds, added.collect(), &mut plan)?,
+        Dance::CycleHyperv { by_itself } => {
+            cycle_hyperv(now, &adds, added.collect(), &mut plan)?;
+            if by_itself {
+                go_on_by_itself(&mut plan);
+            }
+        }
     }
     plan.warnings.push(format!(
         "HNS may refuse to publish a container's port (docker run -p) inside an exclusion: {}",
@@ -387,6 +395,18 @@ fn cycle_hyperv(
         }
     }
     Ok(())
+}
+
+/// The start-up task comes before all, and goes last or once a step has failed: then a person has to look.
+fn go_on_by_itself(plan: &mut Plan) {
+    let task = step(WindowsAction::AddTask { plan: None }).affecting(
+        "a copy of this program runs as SYSTEM at each start of Windows, until the plan has ended",
+    );
+    plan.steps.insert(0, task);
+    plan.steps.push(step(WindowsAction::RemoveTask { plan: None }).whatever_happens());
+    plan.warnings.push(
+        "a minute after each restart the plan goes on by itself; `portolan undo --list` shows where it stands".into(),
+    );
 }
 
 /// The plan that deletes exclusions inside `wanted`. Windows deletes only what was added, whole: a part of one is refused

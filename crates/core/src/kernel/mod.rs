@@ -24,4 +24,5 @@ pub mod services;
 pub mod sysctl;
 pub mod systemd_socket;
 pub mod systemd_unit;
+pub mod task_scheduler;
 pub mod windows_firewall;

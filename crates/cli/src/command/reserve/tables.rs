@@ -138,9 +138,14 @@ pub(super) fn add(
     said: (&str, Option<&str>, Place),
 ) -> Result<Output> {
     let scope = add.tables.scope(add.stores)?;
+    if add.go_on && session.journal_is_given() {
+        let why = "the start-up task of --go-on runs as SYSTEM and trusts no journal but the system's: \
+                   unset PORTOLAN_STATE, then type it again";
+        return Err(Refused(why.into()).into());
+    }
     let dance = match (add.restart_winnat, add.cycle_hyperv) {
         (true, _) => Dance::RestartWinnat,
-        (_, true) => Dance::CycleHyperv,
+        (_, true) => Dance::CycleHyperv { by_itself: add.go_on },
         _ => Dance::None,
     };
     let before = seen(session)?;

@@ -19,13 +19,15 @@ struct Machine {
     exclusions: Vec<PortRange>,
     /// WinNAT's block, which is there while the block's maker runs.
     block: bool,
+    /// Whether the start-up task is there.
+    task: bool,
 }
 
 const BLOCK: (u16, u16) = (1131, 1230);
 
 impl Machine {
     fn new(hyperv: FeatureState) -> Self {
-        Self { boot: 1, winnat: true, hyperv, exclusions: Vec::new(), block: true }
+        Self { boot: 1, winnat: true, hyperv, exclusions: Vec::new(), block: true, task: false }
     }
 
     fn reservations(&self) -> Vec<Reservation> {
@@ -68,6 +70,7 @@ impl Machine {
             WindowsAction::EnableFeature { .. } | WindowsAction::DisableFeature { .. } => {
                 WindowsNow::Feature(self.hyperv)
             }
+            WindowsAction::AddTask { .. } | WindowsAction::RemoveTask { .. } => WindowsNow::Task(self.task),
             WindowsAction::Restart { .. } => WindowsNow::Boot(self.boot.to_string()),
             _ => WindowsNow::Excluded(self.reservations()),
         })
@@ -87,6 +90,8 @@ impl Machine {
                 self.hyperv = FeatureState::Disabled;
             }
             WindowsAction::DisableFeature { .. } => self.hyperv = FeatureState::DisablePending,
+            WindowsAction::AddTask { .. } => self.task = true,
+            WindowsAction::RemoveTask { .. } => self.task = false,
             WindowsAction::Restart { .. } => self.restart(),
             WindowsAction::LookAgain { .. }
             | WindowsAction::SetDynamicRange { .. }
@@ -188,8 +193,8 @@ fn dances() -> Vec<(Machine, Plan)> {
     let wanted = [PortRange::new(1200, 1200).unwrap()];
     [
         (Machine::new(FeatureState::Enabled), Dance::RestartWinnat),
-        (Machine::new(FeatureState::Enabled), Dance::CycleHyperv),
-        (Machine::new(FeatureState::Disabled), Dance::CycleHyperv),
+        (Machine::new(FeatureState::Enabled), Dance::CycleHyperv { by_itself: true }),
+        (Machine::new(FeatureState::Disabled), Dance::CycleHyperv { by_itself: false }),
     ]
     .map(|(machine, dance)| {
         let to = ("reserve add", None, Place::default());
@@ -240,7 +245,11 @@ fn interrupted_at_any_point_a_plan_comes_to_its_end_when_gone_on_with() {
             broken += u32::from(!finished);
             finish(&mut machine, &mut progress, &plan);
             assert_eq!(machine.exclusions, [PortRange::new(1200, 1200).unwrap()], "{ticks}");
-            assert_eq!((machine.hyperv, machine.winnat), (start.hyperv, true), "{ticks}");
+            assert_eq!(
+                (machine.hyperv, machine.winnat, machine.task),
+                (start.hyperv, true, false),
+                "{ticks}"
+            );
             assert_eq!(next_step(&plan, &progress), Next::Finished);
         }
         assert!(broken > 5, "{} was broken off {broken} times only", plan.steps.len());
@@ -255,7 +264,11 @@ fn the_machine_restarted_by_somebody_else_in_the_middle_changes_nothing_about_th
             machine.restart();
             finish(&mut machine, &mut progress, &plan);
             assert_eq!(machine.exclusions.len(), 1, "{ticks}");
-            assert_eq!((machine.hyperv, machine.winnat), (start.hyperv, true), "{ticks}");
+            assert_eq!(
+                (machine.hyperv, machine.winnat, machine.task),
+                (start.hyperv, true, false),
+                "{ticks}"
+            );
         }
     }
 }
@@ -279,7 +292,11 @@ fn interrupted_at_any_point_a_plan_can_be_undone_and_that_too_be_interrupted() {
                 // A feature that was turned back takes effect with the next start of Windows, whoever asks for it.
                 machine.restart();
                 assert_eq!(machine.exclusions, [], "{ticks} {undo_ticks}");
-                assert_eq!((machine.hyperv, machine.winnat), (start.hyperv, true), "{ticks} {undo_ticks}");
+                assert_eq!(
+                    (machine.hyperv, machine.winnat, machine.task),
+                    (start.hyperv, true, false),
+                    "{ticks} {undo_ticks}"
+                );
             }
         }
     }

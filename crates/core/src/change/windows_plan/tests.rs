@@ -160,7 +160,7 @@ fn winnat_is_started_again_whatever_happens() {
 
 #[test]
 fn hyperv_comes_back_to_what_it_was() {
-    let plan = reserve(&host(), "1200", Dance::CycleHyperv).unwrap();
+    let plan = reserve(&host(), "1200", Dance::CycleHyperv { by_itself: false }).unwrap();
     assert_eq!(
         said(&plan),
         [
@@ -171,9 +171,15 @@ fn hyperv_comes_back_to_what_it_was() {
             "restart Windows",
         ]
     );
+    let told = reserve(&host(), "1200", Dance::CycleHyperv { by_itself: true }).unwrap();
+    let steps = said(&told);
+    assert_eq!(steps[0], "make a start-up task that goes on with this plan");
+    assert_eq!(steps[1..6], said(&plan));
+    assert_eq!(steps[6], "remove the start-up task");
+    assert!(told.goes_on_by_itself() && told.steps[6].always && !plan.goes_on_by_itself());
     let mut off = host();
     off.components[1].state = ComponentState::Stopped;
-    let plan = reserve(&off, "1200", Dance::CycleHyperv).unwrap();
+    let plan = reserve(&off, "1200", Dance::CycleHyperv { by_itself: false }).unwrap();
     assert_eq!(
         said(&plan),
         [
@@ -187,7 +193,11 @@ fn hyperv_comes_back_to_what_it_was() {
         ]
     );
     off.components.pop();
-    assert!(reserve(&off, "1200", Dance::CycleHyperv).unwrap_err().starts_with("whether Hyper-V is on"));
+    assert!(
+        reserve(&off, "1200", Dance::CycleHyperv { by_itself: false })
+            .unwrap_err()
+            .starts_with("whether Hyper-V is on")
+    );
 }
 
 #[test]

@@ -28,6 +28,7 @@ mod packet_filter;
 mod process;
 pub(super) mod settings;
 pub(crate) mod sockets;
+pub(crate) mod start_up;
 pub(crate) mod stop;
 mod unit;
 pub(super) mod user;

@@ -14,8 +14,7 @@ use portolan_core::port::PortRange;
 use portolan_core::range::{Reservation, ReservationKind};
 
 use super::namespace::within;
-use super::token::Token;
-use super::{close, features, host, kept, service, settings, stop, tables};
+use super::{close, features, host, kept, service, settings, start_up, stop, tables};
 use crate::{Error, Namespace};
 
 /// Which boot this is. There is one network namespace.
@@ -58,12 +57,18 @@ fn observe_windows(action: &WindowsAction) -> Result<Observed, Error> {
             )
         }
         A::EnableFeature { name } | A::DisableFeature { name } => WindowsNow::Feature(features::state(name)?),
+        A::AddTask { plan } | A::RemoveTask { plan } => WindowsNow::Task(start_up::exists(numbered(*plan)?)?),
         A::Restart { .. } => WindowsNow::Boot(host::boot_id().ok_or_else(|| {
             let why = io::Error::other("Windows does not count its starts here (PrefetchParameters\\BootId)");
             Error::new("tell this start of Windows from the next", why)
         })?),
     };
     Ok(Observed::Windows(now))
+}
+
+/// A task is of a plan in the journal.
+fn numbered(plan: Option<u64>) -> Result<u64, Error> {
+    plan.ok_or_else(|| Error::new("name the start-up task", io::Error::other("the plan has no number yet")))
 }
 
 /// The dynamic range of a table. For one that is kept: what is kept, or where that is as wanted what is in force, since
@@ -114,7 +119,7 @@ pub(crate) fn permitted(_namespace: &Namespace, action: &Action) -> Result<(), E
 }
 
 fn elevated() -> Result<(), Error> {
-    if Token::own().is_ok_and(|token| token.is_elevated()) {
+    if start_up::is_administrator() {
         return Ok(());
     }
     let why = "this window is not elevated; type it again in one opened with \"Run as administrator\"";
@@ -144,6 +149,8 @@ pub(crate) fn perform(namespace: &Namespace, action: &Action) -> Result<(), Erro
         Action::Windows(A::DeleteExclusion { table, range }) => tables::delete(*table, *range),
         Action::Windows(A::EnableFeature { name }) => features::turn(name, true),
         Action::Windows(A::DisableFeature { name }) => features::turn(name, false),
+        Action::Windows(A::AddTask { plan }) => start_up::add(numbered(*plan)?),
+        Action::Windows(A::RemoveTask { plan }) => start_up::remove(numbered(*plan)?),
         Action::Windows(A::Restart { .. }) => features::restart(),
         other => stop::perform(other),
     }

@@ -28,6 +28,7 @@ mod registry;
 mod service;
 pub(super) mod settings;
 pub(crate) mod sockets;
+pub(crate) mod start_up;
 pub(crate) mod stop;
 mod tables;
 mod token;
