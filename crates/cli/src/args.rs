@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use portolan_host::Namespace;
 
 use crate::command::{
-    Command, budget, chart, close, completions, explain, free, hold, list, man, pick, probe, range, reserve,
-    resume, schema, snapshot, undo, wait, who, why,
+    Command, budget, chart, close, completions, explain, free, hold, list, man, pick, portqry, probe, range,
+    reserve, resume, schema, snapshot, undo, wait, who, why,
 };
 use crate::output::{FORMATS, Format};
 
@@ -126,6 +126,8 @@ pub(crate) enum Verb {
     Wait(wait::Wait),
     Hold(hold::Hold),
     Probe(Box<probe::Probe>),
+    #[command(name = "portqry")]
+    PortQry(portqry::PortQry),
     Explain(explain::Explain),
     Snapshot(snapshot::Take),
     Schema(schema::Print),
@@ -152,6 +154,7 @@ impl Verb {
             Self::Wait(command) => command,
             Self::Hold(command) => command,
             Self::Probe(command) => command.as_ref(),
+            Self::PortQry(command) => command,
             Self::Explain(command) => command,
             Self::Snapshot(command) => command,
             Self::Schema(command) => command,

@@ -14,6 +14,8 @@ pub(crate) enum Exit {
     Not,
     /// 2: could not tell, or misuse.
     Unclear,
+    /// PortQry's own codes.
+    Own(u8),
 }
 
 impl From<Exit> for ExitCode {
@@ -22,6 +24,7 @@ impl From<Exit> for ExitCode {
             Exit::Fine => 0,
             Exit::Not => 1,
             Exit::Unclear => 2,
+            Exit::Own(code) => code,
         })
     }
 }

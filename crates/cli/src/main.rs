@@ -27,15 +27,19 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser as _;
 use portolan_core::snapshot::System;
+use portolan_host::Namespace;
 use portolan_host::sys::SYSTEM;
 
 use args::{Colour, General, Portolan};
-use command::{After, Command, Output, chart::Chart};
+use command::{After, Command, Output, chart::Chart, portqry};
 use exit::Exit;
 use output::{Format, Surface};
 use report::Report;
 
 fn main() -> ExitCode {
+    if let Some(arguments) = portqry::typed(std::env::args_os()) {
+        return portqry::ended(&Namespace::default(), arguments).into();
+    }
     let arguments = match Portolan::try_parse() {
         Ok(arguments) => arguments,
         Err(error) if !error.use_stderr() => {
@@ -79,6 +83,7 @@ fn run(arguments: Portolan) -> Result<Exit> {
     let (written, exit, after) = match ran? {
         Output::Document(write) => (write(&mut out), Exit::Fine, None),
         Output::Report(report) => tell(report, None, format, &surface, &mut out),
+        Output::Own(work) => (Ok(()), Exit::Fine, Some(work)),
         Output::Then(report, after) => tell(report, Some(after), format, &surface, &mut out),
     };
     match written.and_then(|()| out.flush()) {

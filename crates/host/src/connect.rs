@@ -50,6 +50,26 @@ pub fn resolve(
     }
 }
 
+/// The name of an address, as the system knows it. A name server that does not answer is waited for no longer than the
+/// limit.
+///
+/// # Errors
+/// The address has no name, or nobody answered in time.
+pub fn name_of(namespace: &Namespace, address: IpAddr, limit: Duration) -> Result<String, Error> {
+    let doing = format!("find the name of {address}");
+    let (answer, answered) = mpsc::channel();
+    let namespace = namespace.clone();
+    // As in `resolve`: what cannot be told to stop is left behind.
+    thread::spawn(move || {
+        // Nobody listens any more where the limit is over.
+        let _ = answer.send(sys::within(&namespace, || sys::name_of(address)));
+    });
+    match answered.recv_timeout(limit) {
+        Ok(name) => name?.map_err(|source| Error::new(doing, source)),
+        Err(_) => Err(Error::new(doing, io::Error::from(io::ErrorKind::TimedOut))),
+    }
+}
+
 /// Connects, and hangs up at once. The limit must not be zero.
 ///
 /// # Errors

@@ -46,6 +46,7 @@ fn the_help_of_every_verb_is_known() {
       hold         Keep ports by binding them, without listening: until Ctrl+C, for a time, or for a
                    command
       probe        Ask whether ports of other hosts are open, and what speaks there
+      portqry      PortQry's own command line, output and exit codes: portolan portqry -n HOST -e 80
       explain      Explain a finding or a protocol: what it means, how it comes about, what to do
       snapshot     Keep everything there is to see in a file, or what others sent, for --from
       schema       Print the JSON Schema of what a command gives with --json
@@ -682,6 +683,40 @@ fn the_help_of_every_verb_is_known() {
     PROTOCOL tells of it.
     Exit codes: 0 every asked port is open; 1 some are not; 2 could not tell, or typed wrong.
 
+    ======== portqry
+
+    PortQry's own command line, output and exit codes: portolan portqry -n HOST -e 80
+
+    Usage: portolan portqry [OPTIONS] [OPTIONS]...
+
+    Arguments:
+      [OPTIONS]...  What is typed to PortQry: -n HOST -e PORT …; -? shows all
+
+    Options:
+      -h, --help  Print help
+
+    Options of every command:
+          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
+                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
+                              stderr)
+          --json              Short for --format json
+          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
+                              stdin)
+          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
+                              process
+          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
+                              auto] [possible values: auto, always, never]
+
+    Examples:
+      portolan portqry -n dc1 -e 389 -p both
+      portolan portqry -n dc1 -o 53,88,135 -l dc1.txt -y
+      portolan portqry -n web -e 80 -q
+      portolan portqry -local
+
+    portolan portqry -? tells of every option. A copy or a link of the program under the name of portqry
+    does the same.
+    Exit codes: 0 LISTENING; 1 NOT LISTENING; 2 FILTERED, LISTENING or FILTERED; 99 nothing was asked.
+
     ======== explain
 
     Explain a finding or a protocol: what it means, how it comes about, what to do
@@ -845,7 +880,8 @@ fn the_command_line_is_sound() {
 
 #[test]
 fn every_verb_that_reports_has_a_schema() {
-    let documents = ["schema", "completions", "man"];
+    // These have documents, or words of their own.
+    let documents = ["portqry", "schema", "completions", "man"];
     for verb in Portolan::command().get_subcommands() {
         let known = crate::command::SCHEMAS.iter().any(|(name, _)| *name == verb.get_name());
         assert!(known || documents.contains(&verb.get_name()), "{} has no schema", verb.get_name());

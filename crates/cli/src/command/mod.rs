@@ -12,6 +12,7 @@ pub(crate) mod hold;
 pub(crate) mod list;
 pub(crate) mod man;
 pub(crate) mod pick;
+pub(crate) mod portqry;
 pub(crate) mod probe;
 pub(crate) mod range;
 pub(crate) mod reserve;
@@ -45,6 +46,8 @@ pub(crate) enum Output {
     Report(Report),
     /// A report that is told first, and what is done then: whatever takes long, or does not come back.
     Then(Report, After),
+    /// A command that tells as it goes, in words of its own, whatever the format.
+    Own(After),
     /// A text that is the same in every format: a script, a manual page, a schema, a snapshot.
     Document(Write),
 }

@@ -43,6 +43,7 @@ pub use system::handover::EndSignals;
 pub(crate) use system::handover::{allow_descriptors, become_program, listen};
 pub use system::host::processor_time;
 pub(crate) use system::lines::{hear_errors, is_no_room, is_under_way, queued_error, ready, refusal};
+pub(crate) use system::names::name_of;
 pub(crate) use system::namespace::within;
 pub use system::start_up::{is_administrator, system_journal};
 pub use system::stop::{caller, processes};

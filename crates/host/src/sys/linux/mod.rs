@@ -19,6 +19,7 @@ pub(crate) mod handover;
 pub(super) mod host;
 mod kernel;
 pub(crate) mod lines;
+pub(crate) mod names;
 pub(crate) mod namespace;
 mod netlink;
 mod origins;

@@ -102,7 +102,7 @@ pub(super) fn socket(transport: Transport, address: SocketAddr) -> Result<OwnedS
 }
 
 /// Winsock wants to be started before its first socket; its error code, 0 for none.
-fn start_winsock() -> c_int {
+pub(super) fn start_winsock() -> c_int {
     static STARTED: OnceLock<c_int> = OnceLock::new();
     *STARTED.get_or_init(|| {
         let mut data = WSADATA::default();

@@ -21,6 +21,7 @@ pub(super) mod host;
 mod kept;
 mod library;
 pub(crate) mod lines;
+pub(crate) mod names;
 pub(crate) mod namespace;
 pub(crate) mod owners;
 mod process;
