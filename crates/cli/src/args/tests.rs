@@ -687,10 +687,10 @@ fn the_help_of_every_verb_is_known() {
 
     PortQry's own command line, output and exit codes: portolan portqry -n HOST -e 80
 
-    Usage: portolan portqry [OPTIONS] [OPTIONS]...
+    Usage: portolan portqry [OPTIONS] [WORDS]...
 
     Arguments:
-      [OPTIONS]...  What is typed to PortQry: -n HOST -e PORT …; -? shows all
+      [WORDS]...  What is typed to PortQry: -n HOST -e PORT …; -? shows all
 
     Options:
       -h, --help  Print help

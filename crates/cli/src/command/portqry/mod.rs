@@ -74,7 +74,7 @@ portolan portqry -? tells of every option. A copy or a link of the program under
 Exit codes: 0 LISTENING; 1 NOT LISTENING; 2 FILTERED, LISTENING or FILTERED; 99 nothing was asked.")]
 pub(crate) struct PortQry {
     /// What is typed to PortQry: -n HOST -e PORT …; -? shows all
-    #[arg(value_name = "OPTIONS", trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "WORDS", trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
 
