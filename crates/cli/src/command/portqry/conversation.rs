@@ -1,8 +1,8 @@
 //! PortQry's formatted queries: which service has one, what is said before it is sent, and how an answer is printed.
 //!
 //! Source: Microsoft's article "Using the PortQry command-line tool" and captures of versions 1 and 2, for the lines; the
-//! conversations themselves are `portolan_core::probe`'s. Left out on purpose: ISA's client configuration (port 1745),
-//! which nothing answers any more.
+//! conversations themselves are `portolan_core::probe`'s. Left out on purpose: what follows the plain question
+//! of services that PortQry does not know; `portolan probe` speaks with those.
 
 use portolan_core::answer::{Answer, Fields, Value};
 use portolan_core::probe::{Protocol, Via, protocol};
@@ -31,6 +31,8 @@ pub(super) enum Shape {
     NetBios,
     Snmp,
     Sql,
+    /// ISA Server's answer to its clients.
+    Proxy,
     /// What the server says first.
     Data,
     /// Nothing but the verdict; what the query is called.
@@ -48,7 +50,7 @@ const fn conversation(
 }
 
 /// Every formatted query.
-static CONVERSATIONS: [Conversation; 17] = {
+static CONVERSATIONS: [Conversation; 19] = {
     use Transport::{Tcp, Udp};
     [
         conversation(&["ldap"], Tcp, &[389], "ldap", Shape::Ldap),
@@ -64,6 +66,8 @@ static CONVERSATIONS: [Conversation; 17] = {
         conversation(&["tftp"], Udp, &[69], "tftp", Shape::Verdict("TFTP")),
         conversation(&["l2tp", "l2f"], Udp, &[1701], "l2tp", Shape::Verdict("L2TP")),
         conversation(&["isakmp"], Udp, &[500], "ike", Shape::Verdict("IPSec")),
+        conversation(&["remote-winsock", "isa"], Tcp, &[1745], "winsock-proxy", Shape::Proxy),
+        conversation(&["remote-winsock", "isa"], Udp, &[1745], "winsock-proxy", Shape::Proxy),
         conversation(&["ftp"], Tcp, &[21], "ftp", Shape::Data),
         conversation(&["smtp"], Tcp, &[25], "banner", Shape::Data),
         conversation(&["pop3"], Tcp, &[110], "banner", Shape::Data),
@@ -112,6 +116,7 @@ impl Conversation {
                 "\ncommunity name for query:\n\n{community}\n\nSending SNMP query to {transport} port {port}...\n"
             ),
             Shape::Sql => format!("\nSending SQL Server query to {transport} port {port}...\n"),
+            Shape::Proxy => format!("\nSending ISA query to {transport} port {port}...\n"),
             Shape::Verdict(name) => format!("\nSending {name} query to {transport} port {port}...\n"),
             Shape::Data => String::new(),
         };
@@ -126,6 +131,7 @@ impl Conversation {
             Shape::Endpoints => endpoints(fields),
             Shape::NetBios => names(fields),
             Shape::Sql => instances(fields),
+            Shape::Proxy => proxy(fields),
             Shape::Data => data(fields),
             Shape::Snmp | Shape::Verdict(_) => String::new(),
         }
@@ -141,6 +147,7 @@ impl Conversation {
             Shape::NetBios => format!("\nNETBIOS adapter status query failed: {why}\n"),
             Shape::Snmp => format!("\nSNMP query failed: {why}\n"),
             Shape::Sql => format!("\nSQL Server query failed: {why}\n"),
+            Shape::Proxy => format!("\nISA query failed: {why}\n"),
             Shape::Verdict(name) => format!("\n{name} query failed: {why}\n"),
         }
     }
@@ -218,6 +225,16 @@ fn instances(fields: &Fields) -> String {
         }
     }
     text + "==== End of SQL Server query response ====\n"
+}
+
+/// The client configuration as it came, or what else the server tells.
+fn proxy(fields: &Fields) -> String {
+    let mut text = "\nServer's response:\n\n".to_owned();
+    match fields.text("configuration") {
+        Some(configuration) => text.push_str(&format!("{}\n", configuration.trim_end())),
+        None => fields.iter().for_each(|(name, value)| text.push_str(&format!("{name} {value}\n"))),
+    }
+    text + "\n==== End of ISA query response ====\n"
 }
 
 fn data(fields: &Fields) -> String {

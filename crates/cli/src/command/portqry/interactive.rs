@@ -39,8 +39,11 @@ Options:
 
 ";
 
+/// Ports that are asked together.
+type Asked = (Transports, &'static [u16]);
+
 /// Services by their short word: what is asked, in turn.
-static SHORTCUTS: [(&str, &[(Transports, &[u16])]); 14] = [
+static SHORTCUTS: [(&str, &[Asked]); 14] = [
     ("dns", &[(Transports::Both, &[53])]),
     ("ftp", &[(Transports::Tcp, &[21])]),
     ("imap", &[(Transports::Tcp, &[143])]),
@@ -114,7 +117,7 @@ fn heed(line: &str, query: &mut Query) -> Result<Next, String> {
 fn shortcut_of(word: &str, query: &Query) -> Result<Vec<Query>, String> {
     let known = SHORTCUTS.iter().find(|(name, _)| name.eq_ignore_ascii_case(word));
     let (_, asked) = known.ok_or_else(|| format!("'{}' is no shortcut; type help", harmless(word)))?;
-    let ask = |&(transports, ports): &(Transports, &[u16])| Query {
+    let ask = |&(transports, ports): &Asked| Query {
         transports,
         ports: ports.to_vec(),
         is_range: false,

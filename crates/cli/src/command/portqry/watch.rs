@@ -86,7 +86,7 @@ fn escape() -> Arc<AtomicBool> {
     let told = Arc::clone(&escaped);
     // It ends with the program.
     thread::spawn(move || {
-        if io::stdin().bytes().map_while(Result::ok).any(|byte| byte == ESCAPE) {
+        if io::stdin().lock().bytes().map_while(Result::ok).any(|byte| byte == ESCAPE) {
             told.store(true, Ordering::Relaxed);
         }
     });
