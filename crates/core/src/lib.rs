@@ -22,6 +22,7 @@ pub mod pick;
 pub mod popular;
 pub mod port;
 pub mod probe;
+pub mod profile;
 pub mod range;
 pub mod rehearsal;
 pub mod remedy;

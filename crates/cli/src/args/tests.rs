@@ -626,34 +626,40 @@ fn the_help_of_every_verb_is_known() {
 
     Ask whether ports of other hosts are open, and what speaks there
 
-    Usage: portolan probe [OPTIONS] <HOST>...
+    Usage: portolan probe [OPTIONS] [HOST]...
 
     Arguments:
-      <HOST>...  A name, an address or a block; HOST:PORT and [ADDRESS]:PORT too
+      [HOST]...  A name, an address or a block; HOST:PORT and [ADDRESS]:PORT too
 
     Options:
-      -p, --ports <LIST>        Ports, asked in this order: 22,80-90,http,53/udp,ldap/both, or all
-          --top <N>             The N ports that are met most often
-          --tcp                 TCP: so it is where a port names no transport and --udp is not given
-          --udp                 UDP, where a port names no transport
-      -4                        IPv4 addresses of names alone
-      -6                        IPv6 addresses of names alone
-          --every-address       Every address of a name, and not only the first
-          --as <PROTOCOL>       Speak this protocol, whatever the port
-          --identify            Try the likely protocols on open ports of which none is known, or that
-                                speak another one
-          --bare                Verdicts alone: do not talk to open TCP ports, and send empty datagrams
-                                to UDP ports
-          --set <NAME=VALUE>    Something that a protocol may be told: community=secret,
-                                name=www.example.com
-          --tries <N>           How often a silent UDP port is asked, at least [default: 3]
-          --timeout <SECONDS>   The longest wait for one answer of a server, in seconds
-          --slow                Wait twice as long
-          --rate <N>            At most that many questions a second
-          --source <ADDRESS>    Ask from this address of this machine
-          --source-port <PORT>  Ask from this port
-          --all                 Show every port, also where many are closed or filtered
-      -h, --help                Print help
+      -p, --ports <LIST>           Ports, asked in this order: 22,80-90,http,53/udp,ldap/both, or all
+          --top <N>                The N ports that are met most often
+          --tcp                    TCP: so it is where a port names no transport and --udp is not given
+          --udp                    UDP, where a port names no transport
+      -4                           IPv4 addresses of names alone
+      -6                           IPv6 addresses of names alone
+          --every-address          Every address of a name, and not only the first
+          --profile <PROFILE>      Ask for the ports of a kind of server, and judge them: mail, news,
+                                   web, proxy, dns, dc, sql, exchange, k8s-node, k8s-control-plane,
+                                   file, or FILE.toml of yours
+          --domain <DOMAIN>        Ask the hosts that a domain names for the profile: mail by MX, dc by
+                                   SRV
+          --name-server <ADDRESS>  Ask this name server for --domain, instead of the system's
+          --as <PROTOCOL>          Speak this protocol, whatever the port
+          --identify               Try the likely protocols on open ports of which none is known, or
+                                   that speak another one
+          --bare                   Verdicts alone: do not talk to open TCP ports, and send empty
+                                   datagrams to UDP ports
+          --set <NAME=VALUE>       Something that a protocol may be told: community=secret,
+                                   name=www.example.com
+          --tries <N>              How often a silent UDP port is asked, at least [default: 3]
+          --timeout <SECONDS>      The longest wait for one answer of a server, in seconds
+          --slow                   Wait twice as long
+          --rate <N>               At most that many questions a second
+          --source <ADDRESS>       Ask from this address of this machine
+          --source-port <PORT>     Ask from this port
+          --all                    Show every port, also where many are closed or filtered
+      -h, --help                   Print help
 
     Options of every command:
           --format <FORMAT>   How to write the answer: table (for people, the default), json (for
@@ -674,6 +680,8 @@ fn the_help_of_every_verb_is_known() {
       portolan probe mail.example:25 mail.example:587
       portolan probe 10.0.0.7 --udp --top 50
       portolan probe ns1 --as dns -p 5353/udp --set name=www.example.com
+      portolan probe dc1 --profile dc
+      portolan probe --profile mail --domain example.com
 
     open: something answers. closed: the host says that nobody listens. filtered: something on the way
     keeps the question or
@@ -681,7 +689,12 @@ fn the_help_of_every_verb_is_known() {
     nothing can be told.
     A port's protocol is chosen by the services file, then by Portolan's own table; portolan explain
     PROTOCOL tells of it.
-    Exit codes: 0 every asked port is open; 1 some are not; 2 could not tell, or typed wrong.
+    A profile of yours is a file of TOML: title, hosts, and for each port [[port]] with port, transport,
+    protocol, expect
+    (answers, open, closed, filtered, not-open or any), why, and follow for an endpoint mapper whose
+    ports are asked too.
+    Exit codes: 0 every asked port is open (--profile: as expected); 1 some are not; 2 could not tell,
+    or typed wrong.
 
     ======== portqry
 

@@ -18,7 +18,7 @@ use windows as system;
 compile_error!("portolan reads Linux and Windows; another system needs a folder beside sys/linux");
 
 use std::collections::{BTreeMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use portolan_core::kernel::services::Services;
 use portolan_core::owner::{Holder, Origin, Owner};
@@ -173,6 +173,16 @@ pub fn host(namespace: &Namespace) -> Result<Host, Error> {
 /// Names of ports; none where the system has no list.
 pub fn services() -> Services {
     system::host::services()
+}
+
+/// The name servers that this system asks, the first one first; none where none is set.
+pub fn name_servers() -> Vec<IpAddr> {
+    system::configured::name_servers()
+}
+
+/// The proxy that this system's settings name, as HOST:PORT or a URL; the environment's is not looked at.
+pub fn proxy() -> Option<String> {
+    system::configured::proxy()
 }
 
 /// Every network namespace that can be seen, each once, with a name for people; the one of this process is first.

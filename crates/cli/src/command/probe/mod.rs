@@ -1,9 +1,11 @@
 //! `portolan probe HOST… --ports LIST`: is the other end listening, and what is it.
 //!
 //! What is typed becomes a plan for host's engine, and what that finds a report. Hosts and ports are read in `target.rs`
-//! and `ports.rs`, the report is made in `told.rs`.
+//! and `ports.rs`, profiles in `profile.rs` and `configured.rs`; the report is made in `told.rs`.
 
+mod configured;
 pub(crate) mod ports;
+mod profile;
 pub(crate) mod target;
 mod told;
 
@@ -33,7 +35,9 @@ use crate::progress::Progress;
 use crate::source::Session;
 use crate::text::nearest;
 use crate::typed::seconds;
+use configured::Found as Host;
 use ports::Wanted;
+use profile::Expecting;
 use target::{Hosts, Typed};
 use told::{Found, Told};
 
@@ -52,15 +56,19 @@ Examples:
   portolan probe mail.example:25 mail.example:587
   portolan probe 10.0.0.7 --udp --top 50
   portolan probe ns1 --as dns -p 5353/udp --set name=www.example.com
+  portolan probe dc1 --profile dc
+  portolan probe --profile mail --domain example.com
 
 open: something answers. closed: the host says that nobody listens. filtered: something on the way keeps the question or
 the answer back. open|filtered: UDP that stays silent. unreachable: no way leads there. undecided: nothing can be told.
 A port's protocol is chosen by the services file, then by Portolan's own table; portolan explain PROTOCOL tells of it.
-Exit codes: 0 every asked port is open; 1 some are not; 2 could not tell, or typed wrong.")]
+A profile of yours is a file of TOML: title, hosts, and for each port [[port]] with port, transport, protocol, expect
+(answers, open, closed, filtered, not-open or any), why, and follow for an endpoint mapper whose ports are asked too.
+Exit codes: 0 every asked port is open (--profile: as expected); 1 some are not; 2 could not tell, or typed wrong.")]
 pub(crate) struct Probe {
     #[arg(
         value_name = "HOST",
-        required = true,
+        required_unless_present = "profile",
         help = "A name, an address or a block; HOST:PORT and [ADDRESS]:PORT too"
     )]
     hosts: Vec<String>,
@@ -85,6 +93,8 @@ pub(crate) struct Probe {
     /// Every address of a name, and not only the first
     #[arg(long)]
     every_address: bool,
+    #[command(flatten)]
+    expecting: Expecting,
     /// Speak this protocol, whatever the port
     #[arg(long = "as", value_name = "PROTOCOL", value_parser = known_protocol)]
     protocol: Option<String>,
@@ -175,7 +185,7 @@ impl Command for Probe {
         for plan in plans {
             let (found, cancelled) = carried_out(session.namespace(), &plan)?;
             told.add(&plan, found, cancelled);
-            if cancelled {
+            if cancelled || self.followed(session.namespace(), &plan, &mut told)? {
                 break;
             }
         }
@@ -212,6 +222,53 @@ fn carried_out(namespace: &Namespace, plan: &Plan) -> Result<(Found, bool)> {
 }
 
 impl Probe {
+    /// Asks for the ports that endpoint mappers named; whether it was broken off.
+    fn followed(&self, namespace: &Namespace, plan: &Plan, told: &mut Told) -> Result<bool> {
+        for target in &plan.targets {
+            let ports = told.follow(target.address);
+            if ports.is_empty() {
+                continue;
+            }
+            let asked = |port| Asked { transport: Transport::Tcp, port, protocol: None };
+            let asked = ports.into_iter().map(asked).filter(|asked| {
+                !plan.ports.iter().any(|known| (known.transport, known.port) == (asked.transport, asked.port))
+            });
+            let plan = Plan {
+                patience: plan.patience,
+                wait: plan.wait,
+                rate: plan.rate,
+                source: plan.source,
+                ..Plan::new(vec![target.clone()], asked.collect())
+            };
+            let (found, cancelled) = carried_out(namespace, &plan)?;
+            told.add(&plan, found, cancelled);
+            if cancelled {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whom to ask: what was typed, else what a profile is configured with.
+    fn hosts(&self, namespace: &Namespace, told: &mut Told) -> Result<Vec<Host>> {
+        let Some(profile) = self.expecting.profile else { return Ok(self.typed()) };
+        let judged = told.expect(profile);
+        if !self.hosts.is_empty() {
+            return Ok(self.typed());
+        }
+        let found = match &self.expecting.domain {
+            Some(domain) => configured::of_domain(namespace, profile, domain, self.expecting.name_server)?,
+            None => configured::hosts(profile, |name| std::env::var(name).ok())?,
+        };
+        found.iter().for_each(|host| judged.configured(host.typed.clone(), host.origin.clone()));
+        Ok(found)
+    }
+
+    fn typed(&self) -> Vec<Host> {
+        let typed = |text: &String| Host { typed: text.clone(), address: None, origin: String::new() };
+        self.hosts.iter().map(typed).collect()
+    }
+
     fn transports(&self) -> &'static [Transport] {
         match (self.tcp, self.udp) {
             (true, true) => &Transport::ALL,
@@ -222,6 +279,9 @@ impl Probe {
 
     /// The ports that hosts without ports of their own are asked for.
     fn ports(&self, services: &Services) -> Result<Vec<Wanted>, Misuse> {
+        if let Some(profile) = self.expecting.profile {
+            return Ok(profile.entries.iter().map(|entry| (entry.transport, entry.port)).collect());
+        }
         if let Some(list) = &self.ports {
             return ports::parse(list, self.transports(), services).map_err(Misuse);
         }
@@ -252,8 +312,11 @@ impl Probe {
     fn groups(&self, namespace: &Namespace, services: &Services, told: &mut Told) -> Result<Vec<Group>> {
         let common = self.ports(services)?;
         let mut groups: Vec<Group> = Vec::new();
-        for text in &self.hosts {
-            let typed = Typed::parse(text).map_err(Misuse)?;
+        for Host { typed: text, address, .. } in &self.hosts(namespace, told)? {
+            let typed = match address {
+                Some(_) => Typed { hosts: Hosts::Name(text.clone()), ports: None },
+                None => Typed::parse(text).map_err(Misuse)?,
+            };
             let ports = match &typed.ports {
                 Some(list) => ports::parse(list, self.transports(), services).map_err(Misuse)?,
                 None => common.clone(),
@@ -262,7 +325,10 @@ impl Probe {
                 let example = format!("type them as in: portolan probe {text} -p 22,80,443");
                 return Err(Misuse(format!("no ports are named for '{text}'; {example}")).into());
             }
-            let targets = self.targets(namespace, text, typed.hosts, told);
+            let targets = match *address {
+                Some(address) => vec![Target { host: text.clone(), address, scope: 0 }],
+                None => self.targets(namespace, text, typed.hosts, told),
+            };
             match groups.iter_mut().find(|group| group.ports == ports) {
                 Some(group) => group.targets.extend(targets),
                 None => groups.push(Group { targets, ports }),
@@ -319,10 +385,12 @@ impl Probe {
     fn plan(&self, group: Group, services: &Services) -> Result<Plan> {
         let forced = self.protocol.as_deref().and_then(protocol);
         let asked = |&(transport, port): &Wanted| {
-            let protocol = match forced {
+            let service = services.name(transport, port);
+            let protocol = match (forced, self.expecting.profile) {
                 _ if self.bare => None,
-                None => at_home(transport, port, services.name(transport, port)),
-                Some(protocol) => Some((protocol, via(protocol, transport, port)?)),
+                (None, Some(profile)) => profile::spoken(profile, transport, port, service),
+                (None, None) => at_home(transport, port, service),
+                (Some(protocol), _) => Some((protocol, via(protocol, transport, port)?)),
             };
             Ok(Asked { transport, port, protocol })
         };

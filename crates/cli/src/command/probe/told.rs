@@ -1,5 +1,7 @@
 //! What `probe` tells: every verdict for machines, the telling ones first for people.
 
+mod judged;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use std::time::Duration;
 use portolan_core::answer::{Answer, Value};
 use portolan_core::kernel::services::Services;
 use portolan_core::probe::{PortState, Reason};
+use portolan_core::profile::{Profile, named_ports};
 use portolan_core::socket::Transport;
 use portolan_host::probe::{Plan, Probed};
 use schemars::{JsonSchema, Schema, schema_for};
@@ -18,6 +21,8 @@ use crate::cells::{Column, Table};
 use crate::exit::Exit;
 use crate::report::{Block, Line, Report, Tone};
 use crate::text::{counted, grouped};
+
+pub(super) use judged::Judged;
 
 /// Results that are kept one by one; beyond them only what is open, and how many the others are.
 const MOST_RESULTS: usize = 200_000;
@@ -38,6 +43,8 @@ struct Probing {
     unresolved: Vec<Unresolved>,
     /// Whether every port was asked to the end: not where Ctrl+C broke it off.
     complete: bool,
+    /// What the profile expects, where one was asked for; the exit code is about it then.
+    profile: Option<Judged>,
     /// How long it took, in milliseconds.
     elapsed_ms: u64,
 }
@@ -102,6 +109,7 @@ pub(super) struct Told {
     omitted: BTreeMap<(String, IpAddr, PortState), u64>,
     unresolved: Vec<Unresolved>,
     complete: bool,
+    profile: Option<(&'static Profile, Judged)>,
 }
 
 /// What was found under one plan; keeps the dull results only while there are few.
@@ -125,7 +133,29 @@ impl Found {
 impl Told {
     pub(super) fn new(services: Arc<Services>, all: bool) -> Self {
         let (results, omitted, unresolved) = (Vec::new(), BTreeMap::new(), Vec::new());
-        Self { services, all, results, omitted, unresolved, complete: true }
+        Self { services, all, results, omitted, unresolved, complete: true, profile: None }
+    }
+
+    /// A profile that what is found is to be held against.
+    pub(super) fn expect(&mut self, profile: &'static Profile) -> &mut Judged {
+        &mut self.profile.get_or_insert_with(|| (profile, Judged::new(profile))).1
+    }
+
+    /// The ports that the endpoint mappers of an address named, where the profile follows them.
+    pub(super) fn follow(&mut self, address: IpAddr) -> Vec<u16> {
+        let Some((profile, judged)) = &mut self.profile else { return Vec::new() };
+        let follows = |result: &&Result| {
+            result.address == address
+                && profile.entry(result.transport, result.port).is_some_and(|entry| entry.follow)
+        };
+        let mut ports = Vec::new();
+        for answer in self.results.iter().filter(follows).filter_map(|result| result.answer.as_ref()) {
+            for (port, name) in named_ports(answer) {
+                judged.follow(address, port, name);
+                ports.push(port);
+            }
+        }
+        ports
     }
 
     /// A host without an address.
@@ -167,8 +197,11 @@ impl Told {
         let open = self.results.iter().filter(|result| result.state == PortState::Open).count();
         let told = self.results.iter().any(|result| result.state != PortState::Undecided)
             || !self.omitted.is_empty();
-        let all_open = open == self.results.len() && self.omitted.is_empty();
-        match (told, all_open && self.complete && self.unresolved.is_empty()) {
+        let met = match &self.profile {
+            Some((_, judged)) => judged.passed(),
+            None => open == self.results.len() && self.omitted.is_empty(),
+        };
+        match (told, met && self.complete && self.unresolved.is_empty()) {
             (false, _) => Exit::Unclear,
             (true, true) => Exit::Fine,
             (true, false) => Exit::Not,
@@ -176,9 +209,15 @@ impl Told {
     }
 
     /// The report.
-    pub(super) fn report(self, elapsed: Duration) -> Report {
+    pub(super) fn report(mut self, elapsed: Duration) -> Report {
+        if let Some((profile, judged)) = &mut self.profile {
+            judged.judge(profile, &self.results);
+        }
         let exit = self.exit();
-        let blocks = self.blocks(elapsed);
+        let blocks = match &self.profile {
+            Some((_, judged)) => judged.blocks(),
+            None => self.blocks(elapsed),
+        };
         let aside = self.unresolved.iter().map(|unresolved| unresolved.reason.clone()).collect();
         let columns = [
             "host",
@@ -203,6 +242,7 @@ impl Told {
                 .collect(),
             unresolved: self.unresolved,
             complete: self.complete,
+            profile: self.profile.map(|(_, judged)| judged),
             elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         };
         Report { exit, aside, gaps: None, ..Report::new(body, blocks, rows, Vec::new()) }
@@ -375,114 +415,4 @@ fn lines(value: &Value) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use insta::assert_snapshot;
-    use portolan_core::answer::Fields;
-    use portolan_core::probe::{Icmp, IcmpVersion, Verdict};
-    use portolan_host::probe::{Asked, Target};
-
-    use super::*;
-    use crate::fixture::{valid_json, written};
-
-    fn probed(port: usize, state: PortState, reason: Reason) -> Probed {
-        let round_trip = (reason != Reason::Timeout).then(|| Duration::from_micros(1234));
-        let verdict = Verdict { state, reason, round_trip, tries: 1 };
-        Probed { target: 0, port, verdict, answer: None, failure: None }
-    }
-
-    fn plan(ports: &[u16]) -> Plan {
-        let target = Target { host: "dc1".into(), address: "10.0.0.7".parse().unwrap(), scope: 0 };
-        let asked = |&port: &u16| Asked { transport: Transport::Tcp, port, protocol: None };
-        Plan::new(vec![target], ports.iter().map(asked).collect())
-    }
-
-    fn told(plan: &Plan, results: Vec<Probed>) -> Told {
-        let mut told = Told::new(Arc::new(Services::parse("ldap 389/tcp\nssh 22/tcp")), false);
-        let mut found = Found::default();
-        results.into_iter().for_each(|probed| found.add(probed));
-        told.add(plan, found, false);
-        told
-    }
-
-    fn sample() -> Report {
-        let icmp =
-            Icmp { version: IcmpVersion::V4, kind: 3, code: 13, from: Some("10.0.0.254".parse().unwrap()) };
-        let mut open = probed(1, PortState::Open, Reason::SynAck);
-        let fields = Fields::new().with("banner", "one\ntwo").with("list", Value::list(["a", "b"]));
-        open.answer = Some(Answer::new("banner", "one two", fields));
-        let mut silent = probed(3, PortState::Open, Reason::SynAck);
-        silent.failure = Some(("http", "it closed the connection".into()));
-        let results = vec![
-            silent,
-            probed(2, PortState::Filtered, Reason::Icmp(icmp)),
-            open,
-            probed(0, PortState::Closed, Reason::Reset),
-        ];
-        let mut told = told(&plan(&[22, 389, 40443, 40080]), results);
-        told.unresolved("dc9", "cannot resolve 'dc9': no such host".into());
-        told.report(Duration::from_millis(1250))
-    }
-
-    #[test]
-    fn people_see_how_many_of_what_then_each_port_then_the_answers() {
-        assert_snapshot!(written(&sample(), "table"), @r"
-        2 open, 1 closed, 1 filtered   dc1 (10.0.0.7), 1.2 s
-
-        PORT       STATE     SERVICE  WHAT IT TELLS
-        22/tcp     closed    ssh      reset
-        389/tcp    open      ldap     one two
-        40443/tcp  filtered           administratively prohibited from 10.0.0.254
-        40080/tcp  open               http: it closed the connection
-
-        389/tcp   banner
-          banner   one
-                   two
-          list     a
-                   b
-        ");
-    }
-
-    #[test]
-    fn machines_get_every_field_in_the_order_asked() {
-        let report = sample();
-        assert_eq!((report.exit, report.aside.len()), (Exit::Not, 1));
-        let value = valid_json(&report, "probe");
-        let result = &value["results"][2];
-        assert_eq!((&result["port"], &result["state"]), (&40443.into(), &"filtered".into()));
-        assert_eq!((&result["reason"]["kind"], &result["reason"]["icmp_code"]), (&"icmp".into(), &13.into()));
-        assert_eq!((&result["reason"]["from"], &result["rtt_ms"]), (&"10.0.0.254".into(), &1.234.into()));
-        assert_eq!(value["results"][1]["answer"]["fields"]["list"][1], "b");
-        assert_eq!(value["unresolved"][0]["host"], "dc9");
-    }
-
-    #[test]
-    fn many_dull_ports_are_told_in_a_line() {
-        let ports: Vec<u16> = (1..=100).collect();
-        let results = (0..100).map(|port| match port {
-            7 => Probed {
-                failure: Some(("tls", "no TLS".into())),
-                ..probed(port, PortState::Open, Reason::SynAck)
-            },
-            _ => probed(port, PortState::Closed, Reason::Reset),
-        });
-        let report = told(&plan(&ports), results.collect()).report(Duration::ZERO);
-        assert_snapshot!(written(&report, "table"), @r"
-        1 open, 99 closed   dc1 (10.0.0.7), 0.0 s
-
-        PORT   STATE  SERVICE  WHAT IT TELLS
-        8/tcp  open            tls: no TLS
-        99 closed: reset
-        --all shows each of them
-        ");
-    }
-
-    #[test]
-    fn the_exit_code_says_whether_all_is_open_or_nothing_is_known() {
-        let exit = |results| told(&plan(&[1, 2]), results).exit();
-        let open = |port| probed(port, PortState::Open, Reason::SynAck);
-        assert_eq!(exit(vec![open(0), open(1)]), Exit::Fine);
-        assert_eq!(exit(vec![open(0), probed(1, PortState::Closed, Reason::Reset)]), Exit::Not);
-        assert_eq!(exit(vec![]), Exit::Unclear);
-        assert_eq!(exit(vec![probed(0, PortState::Undecided, Reason::System { code: 1 })]), Exit::Unclear);
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@ pub(super) mod carriers;
 pub(crate) mod change;
 pub(crate) mod close;
 mod command;
+pub(crate) mod configured;
 pub(crate) mod connecting;
 pub(super) mod counters;
 mod events;

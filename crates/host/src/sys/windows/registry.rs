@@ -1,4 +1,4 @@
-//! Values of the registry, below HKEY_LOCAL_MACHINE.
+//! Values of the registry, below HKEY_LOCAL_MACHINE, and of the user's own settings.
 //!
 //! Source: `RegGetValueW`. A value that is not there is none; one of another type than asked for is an error.
 
@@ -6,8 +6,8 @@ use std::io;
 
 use windows_sys::Win32::Foundation::{ERROR_FILE_NOT_FOUND, ERROR_NO_MORE_ITEMS, ERROR_SUCCESS};
 use windows_sys::Win32::System::Registry::{
-    HKEY, HKEY_LOCAL_MACHINE, KEY_QUERY_VALUE, REG_ROUTINE_FLAGS, REG_SZ, RRF_RT_REG_DWORD,
-    RRF_RT_REG_MULTI_SZ, RegCloseKey, RegEnumValueW, RegGetValueW, RegOpenKeyExW,
+    HKEY, HKEY_CURRENT_USER, HKEY_LOCAL_MACHINE, KEY_QUERY_VALUE, REG_DWORD, REG_ROUTINE_FLAGS, REG_SZ,
+    RRF_RT_REG_DWORD, RRF_RT_REG_MULTI_SZ, RegCloseKey, RegEnumValueW, RegGetValueW, RegOpenKeyExW,
 };
 
 use super::buffer::{Buffer, error};
@@ -42,11 +42,33 @@ impl Drop for Key {
 
 /// The names and texts of a key's values that are texts; none where there is no such key.
 pub(super) fn named_texts(key: &str) -> io::Result<Vec<(String, String)>> {
+    Ok(named_values(HKEY_LOCAL_MACHINE, key)?
+        .into_iter()
+        .filter(|(_, value)| !value.is_number)
+        .map(told)
+        .collect())
+}
+
+/// The same of a key of the user's own, with numbers in decimal.
+pub(super) fn named_texts_of_user(key: &str) -> io::Result<Vec<(String, String)>> {
+    Ok(named_values(HKEY_CURRENT_USER, key)?.into_iter().map(told).collect())
+}
+
+fn told((name, value): (String, Named)) -> (String, String) {
+    (name, value.text)
+}
+
+/// A value that is a text or a number.
+struct Named {
+    is_number: bool,
+    text: String,
+}
+
+fn named_values(root: HKEY, key: &str) -> io::Result<Vec<(String, Named)>> {
     let path = wide::zero_ended(key);
     let mut opened = std::ptr::null_mut();
     // SAFETY: the path ends with a zero, and `opened` is where the function may write one key.
-    let code =
-        unsafe { RegOpenKeyExW(HKEY_LOCAL_MACHINE, path.as_ptr(), 0, KEY_QUERY_VALUE, &raw mut opened) };
+    let code = unsafe { RegOpenKeyExW(root, path.as_ptr(), 0, KEY_QUERY_VALUE, &raw mut opened) };
     match code {
         ERROR_SUCCESS => {}
         ERROR_FILE_NOT_FOUND => return Ok(Vec::new()),
@@ -72,7 +94,13 @@ pub(super) fn named_texts(key: &str) -> io::Result<Vec<(String, String)>> {
             )
         };
         match code {
-            ERROR_SUCCESS if kind == REG_SZ => values.push((wide::text(&name), wide::text(&data))),
+            ERROR_SUCCESS if kind == REG_SZ => {
+                values.push((wide::text(&name), Named { is_number: false, text: wide::text(&data) }));
+            }
+            ERROR_SUCCESS if kind == REG_DWORD => {
+                let text = (u32::from(data[0]) | u32::from(data[1]) << 16).to_string();
+                values.push((wide::text(&name), Named { is_number: true, text }));
+            }
             ERROR_SUCCESS => {}
             ERROR_NO_MORE_ITEMS => break,
             code => return Err(error(code)),

@@ -1,0 +1,143 @@
+//! `portolan probe --profile` and `--baseline`, typed against real servers: what passes, what fails, who is asked.
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+
+use portolan_testbed::servers;
+use portolan_testbed::{Answer, Namespace, program};
+use serde_json::{Value, json};
+
+fn probe(namespace: &Namespace, arguments: &[&str]) -> Answer {
+    Answer::of(namespace.command(program("portolan")).arg("probe").args(arguments))
+}
+
+/// With variables that name hosts, and no other ones.
+fn probe_with(namespace: &Namespace, variables: &[(&str, &str)], arguments: &[&str]) -> Answer {
+    let mut command = namespace.command(program("portolan"));
+    for name in
+        ["http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "NNTPSERVER", "MAILHOST"]
+    {
+        command.env_remove(name);
+    }
+    Answer::of(command.arg("probe").args(arguments).envs(variables.iter().copied()))
+}
+
+/// A file of this test's own.
+struct Kept(PathBuf);
+
+impl Kept {
+    fn new(namespace: &Namespace, name: &str, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("{}.{name}", namespace.name()));
+        fs::write(&path, text).unwrap();
+        Self(path)
+    }
+
+    fn name(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// The expectation of a port.
+fn expectation<'a>(json: &'a Value, transport: &str, port: u16) -> &'a Value {
+    let expectations = json["profile"]["expectations"].as_array().unwrap();
+    let found = expectations.iter().find(|e| e["transport"] == transport && e["port"] == port);
+    found.unwrap_or_else(|| panic!("{port}/{transport}: {json:#}"))
+}
+
+#[test]
+fn a_domain_controller_is_asked_for_all_that_its_endpoint_mapper_names() {
+    let (near, far) = (Namespace::new(), Namespace::new());
+    near.link("10.9.0.1/24", &far, "10.9.0.2/24");
+    let _controller = servers::domain_controller(&far, Ipv4Addr::new(10, 9, 0, 2));
+    // The domain's own name server says who its controllers are.
+    let arguments = ["--profile", "dc", "--domain", "lab.test", "--name-server", "10.9.0.2", "--json"];
+    let json = probe(&near, &arguments).with_code(0).json();
+    assert_eq!(json["profile"]["passed"], true);
+    assert_eq!(
+        json["profile"]["configured"],
+        json!([{ "host": "dc1.lab.test", "origin": "SRV of lab.test" }])
+    );
+    let results = json["results"].as_array().unwrap();
+    let mapper = results.iter().find(|result| result["port"] == 135).unwrap();
+    let mut named: Vec<u64> = mapper["answer"]["fields"]["endpoints"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|endpoint| endpoint["protocol_sequence"] == "ncacn_ip_tcp")
+        .filter_map(|endpoint| endpoint["port"].as_u64())
+        .collect();
+    named.sort_unstable();
+    named.dedup();
+    assert!(named.iter().any(|port| *port > 1024), "{mapper:#}");
+    for port in named {
+        let expectation = expectation(&json, "tcp", u16::try_from(port).unwrap());
+        assert_eq!((&expectation["met"], &expectation["state"]), (&json!(true), &json!("open")), "{port}");
+    }
+    assert_eq!(expectation(&json, "udp", 389)["spoke"], true);
+    // A firewall that lets the dynamic ports through to nobody is what fails.
+    let rules = "add table ip t; add chain ip t c { type filter hook input priority 0; }; \
+                 add rule ip t c tcp dport 49152-65535 drop";
+    assert!(far.command("nft").arg(rules).status().unwrap().success());
+    let answer = probe(&near, &["10.9.0.2", "--profile", "dc"]).with_code(1);
+    assert!(answer.output.starts_with("fail   a domain controller"), "{answer}");
+    assert!(answer.output.contains("named by the endpoint mapper"), "{answer}");
+}
+
+#[test]
+fn what_the_environment_names_is_asked_and_has_to_answer() {
+    let namespace = Namespace::new();
+    let _servers =
+        (servers::tinyproxy(&namespace), servers::opensmtpd(&namespace), servers::leafnode(&namespace));
+    let passes = |name, value, profile| {
+        let answer = probe_with(&namespace, &[(name, value)], &["--profile", profile, "--json"]).with_code(0);
+        answer.json()["profile"].clone()
+    };
+    let proxy = passes("http_proxy", "http://127.0.0.1:8888/", "proxy");
+    assert_eq!(
+        (&proxy["expectations"][0]["port"], &proxy["configured"][0]["origin"]),
+        (&json!(8888), &json!("http_proxy"))
+    );
+    assert_eq!(passes("NNTPSERVER", "127.0.0.1", "news")["expectations"][0]["met"], true);
+    assert_eq!(passes("MAILHOST", "127.0.0.1", "mail")["expectations"][0]["spoke"], true);
+    // A mail server behind the proxy's port is no proxy.
+    let wrong =
+        probe_with(&namespace, &[("http_proxy", "127.0.0.1:25")], &["--profile", "proxy"]).with_code(1);
+    assert!(wrong.output.contains("0 of 1 expectation met"), "{wrong}");
+    probe_with(&namespace, &[], &["127.0.0.1", "--profile", "web"]).with_code(1);
+    let nobody = probe_with(&namespace, &[], &["--profile", "mail"]).with_code(2);
+    assert!(nobody.errors.contains("--domain DOMAIN"), "{nobody}");
+}
+
+#[test]
+fn a_profile_of_ones_own_says_what_has_to_be_and_what_must_not() {
+    let namespace = Namespace::new();
+    let _redis = servers::redis(&namespace);
+    let listener = namespace.run(|| TcpListener::bind("127.0.0.1:7000").unwrap());
+    let text = "title = \"the shop\"\nhosts = [\"127.0.0.1\"]\n[[port]]\nport = 6379\nexpect = \"answers\"\n\
+                why = \"baskets\"\n[[port]]\nport = 7000\nexpect = \"not-open\"\nwhy = \"of old\"\n";
+    let file = Kept::new(&namespace, "shop.toml", text);
+    let answer = probe(&namespace, &["--profile", file.name()]).with_code(1);
+    assert!(answer.output.starts_with("fail   the shop: 1 of 2 expectations met\n"), "{answer}");
+    drop(listener);
+    let json = probe(&namespace, &["--profile", file.name(), "--json"]).with_code(0).json();
+    assert_eq!(expectation(&json, "tcp", 7000)["state"], "closed");
+    for (text, part) in [("[[port]]\nport = 70000\n", "line 2"), ("\u{1b}[2J", "line 1")] {
+        let broken = Kept::new(&namespace, "broken.toml", text);
+        let answer = probe(&namespace, &["127.0.0.1", "--profile", broken.name()]).with_code(2);
+        assert!(answer.errors.contains(part) && answer.errors.lines().count() == 1, "{answer}");
+        assert!(
+            answer.errors.contains("cannot read the profile") && !answer.errors.contains('\u{1b}'),
+            "{answer}"
+        );
+    }
+    let none = probe(&namespace, &["127.0.0.1", "--profile", "/nowhere/x.toml"]).with_code(2);
+    assert_eq!(none.errors.lines().count(), 1, "{none}");
+}
