@@ -55,6 +55,10 @@ pub(super) fn probe(
             (state.found)(Probed::silent(target, port, verdict));
         }
     };
+    if ports.iter().all(|&port| plan.ports[port].protocol.is_none()) && plan.likely.is_empty() {
+        // Nobody is talked to.
+        return sweep(namespace, &manner, &mut targets, cancel, &mut heard).map(drop);
+    }
     let swept = thread::scope(|scope| {
         let talking = scope.spawn(|| {
             exchange(namespace, &plan.exchange_manner(), &mut Streams { plan, state: &state }, cancel)

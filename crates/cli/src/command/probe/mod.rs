@@ -9,9 +9,10 @@ mod profile;
 pub(crate) mod target;
 mod told;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
+use std::sync::LazyLock;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,7 +45,7 @@ use told::{Found, Told};
 /// How long a name server is waited for.
 const RESOLVING: Duration = Duration::from_secs(15);
 /// How often the progress is drawn, and how soon Ctrl+C is seen.
-const LOOK_UP: Duration = Duration::from_millis(25);
+const LOOK_UP: Duration = Duration::from_millis(5);
 
 /// Ask whether ports of other hosts are open, and what speaks there
 #[derive(Debug, Args)]
@@ -443,10 +444,10 @@ fn likely() -> Vec<&'static Protocol> {
 
 /// What of the system's list the report needs.
 pub(crate) fn service(services: &Services, transport: Transport, port: u16) -> Option<String> {
-    let ours = || {
-        let homes = PROBES.iter().flat_map(|protocol| protocol.homes);
-        let mut named = homes.filter(|home| home.via.transport() == transport && !home.service.is_empty());
-        named.find(|home| home.port == port).map(|home| home.service)
-    };
-    services.name(transport, port).or_else(ours).map(str::to_owned)
+    static OURS: LazyLock<HashMap<(Transport, u16), &str>> = LazyLock::new(|| {
+        let homes = PROBES.iter().rev().flat_map(|protocol| protocol.homes.iter().rev());
+        let named = homes.filter(|home| !home.service.is_empty());
+        named.map(|home| ((home.via.transport(), home.port), home.service)).collect()
+    });
+    services.name(transport, port).or_else(|| OURS.get(&(transport, port)).copied()).map(str::to_owned)
 }

@@ -14,7 +14,7 @@ use portolan_core::profile::{Profile, named_ports};
 use portolan_core::socket::Transport;
 use portolan_host::probe::{Plan, Probed};
 use schemars::{JsonSchema, Schema, schema_for};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::service;
 use crate::cells::{Column, Table};
@@ -36,7 +36,8 @@ const MOST_DETAILS: usize = 8;
 struct Probing {
     /// Every port of every host, in the order asked; those that are not open may be left out where there are more
     /// than 200,000.
-    results: Vec<Result>,
+    #[schemars(with = "Vec<Result>")]
+    results: Results,
     /// How many results were left out, by host and state.
     omitted: Vec<Omitted>,
     /// Hosts without an address.
@@ -47,6 +48,16 @@ struct Probing {
     profile: Option<Judged>,
     /// How long it took, in milliseconds.
     elapsed_ms: u64,
+}
+
+/// What machines and spreadsheets read, once.
+#[derive(Clone)]
+struct Results(Arc<[Result]>);
+
+impl Serialize for Results {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter())
+    }
 }
 
 /// One port of one host.
@@ -233,10 +244,18 @@ impl Told {
             "answer",
         ]
         .map(Column::words);
-        let rows = Table::of_rows(columns, self.results.iter().map(Result::cells).collect());
+        let results = Results(self.results.into());
+        // Only a format that wants rows has them made.
+        let each = results.clone();
+        let rows = Table::new(columns.to_vec(), each.0.len(), move |row, cells| {
+            for text in each.0[row].cells() {
+                cells.text(&text);
+                cells.end();
+            }
+        });
         let omitted = self.omitted.into_iter();
         let body = Probing {
-            results: self.results,
+            results,
             omitted: omitted
                 .map(|((host, address, state), count)| Omitted { host, address, state, count })
                 .collect(),
