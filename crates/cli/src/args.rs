@@ -8,7 +8,7 @@ use portolan_host::Namespace;
 
 use crate::command::{
     Command, budget, chart, close, completions, explain, free, hold, list, man, pick, portqry, probe, range,
-    reserve, resume, schema, snapshot, undo, wait, who, why,
+    reserve, resume, schema, snapshot, undo, wait, watch, who, why,
 };
 use crate::output::{FORMATS, Format};
 
@@ -124,6 +124,7 @@ pub(crate) enum Verb {
     Resume(resume::Resume),
     Pick(pick::Pick),
     Wait(wait::Wait),
+    Watch(watch::Watch),
     Hold(hold::Hold),
     Probe(Box<probe::Probe>),
     #[command(name = "portqry")]
@@ -152,6 +153,7 @@ impl Verb {
             Self::Resume(command) => command,
             Self::Pick(command) => command,
             Self::Wait(command) => command,
+            Self::Watch(command) => command,
             Self::Hold(command) => command,
             Self::Probe(command) => command.as_ref(),
             Self::PortQry(command) => command,

@@ -18,7 +18,7 @@ use crate::source::Session;
 use crate::text::{is_like, nearest};
 
 /// Which sockets are wanted; several values of one option are alternatives, several options all hold.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Which sockets")]
 pub(crate) struct Filter {
     /// Local port or range: 80, 8000-8100, 80,443

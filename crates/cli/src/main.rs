@@ -31,7 +31,7 @@ use portolan_host::Namespace;
 use portolan_host::sys::SYSTEM;
 
 use args::{Colour, General, Portolan};
-use command::{After, Command, Output, chart::Chart, portqry};
+use command::{After, Command, News, Output, Stream, chart::Chart, portqry};
 use exit::Exit;
 use output::{Format, Surface};
 use report::Report;
@@ -85,6 +85,7 @@ fn run(arguments: Portolan) -> Result<Exit> {
         Output::Report(report) => tell(report, None, format, &surface, &mut out),
         Output::Own(work) => (Ok(()), Exit::Fine, Some(work)),
         Output::Then(report, after) => tell(report, Some(after), format, &surface, &mut out),
+        Output::Stream(stream) => return follow(stream, format, &surface, &mut out),
     };
     match written.and_then(|()| out.flush()) {
         // A reader that has read enough changes nothing about what was found.
@@ -108,6 +109,43 @@ fn tell(
     // What was seen can be large, and the system takes it back faster than we could.
     std::mem::forget(report);
     (written, exit, after)
+}
+
+/// Writes reports as they come, each whole before the next one is waited for: to the log first, which outlives whoever
+/// reads the output.
+fn follow(stream: Stream, format: &Format, surface: &Surface, out: &mut dyn io::Write) -> Result<Exit> {
+    let Stream { run, mut log } = stream;
+    let plain = Surface { width: None, colour: false, ..*surface };
+    let mut text = Vec::new();
+    let ended = run(&mut |news| {
+        let mut report = match news {
+            News::Report(report) => report,
+            News::Aside(line) => {
+                aside(&line);
+                return Ok(());
+            }
+        };
+        if let Some((file, continued)) = &mut log {
+            text.clear();
+            // A log that is added to has its header already.
+            let continues = report.continues;
+            report.continues |= *continued;
+            (format.write)(&report, &plain, &mut text, &mut io::sink())?;
+            report.continues = continues;
+            file.write_all(&text)
+                .map_err(|error| io::Error::other(format!("cannot write the log: {error}")))?;
+        }
+        text.clear();
+        (format.write)(&report, surface, &mut text, &mut io::stderr())?;
+        out.write_all(&text)?;
+        report.aside.iter().for_each(|line| aside(line));
+        out.flush()
+    });
+    let gone = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    match ended {
+        Err(error) if error.downcast_ref().is_some_and(gone) => Ok(Exit::Fine),
+        ended => ended,
+    }
 }
 
 /// What stdout can show.

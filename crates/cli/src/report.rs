@@ -156,11 +156,14 @@ pub(crate) struct Report {
     pub(crate) aside: Vec<String>,
     /// How the program ends.
     pub(crate) exit: Exit,
+    /// Whether it goes on where another report ended: a spreadsheet has its header already.
+    pub(crate) continues: bool,
 }
 
 impl Report {
     /// A report on something seen, that ends well.
     pub(crate) fn new(body: impl Body + 'static, blocks: Vec<Block>, rows: Table, gaps: Vec<Gap>) -> Self {
-        Self { body: Box::new(body), blocks, rows, gaps: Some(gaps), aside: Vec::new(), exit: Exit::Fine }
+        let (body, gaps) = (Box::new(body), Some(gaps));
+        Self { body, blocks, rows, gaps, aside: Vec::new(), exit: Exit::Fine, continues: false }
     }
 }

@@ -18,6 +18,7 @@ use crate::changing;
 use crate::exit::Misuse;
 
 /// Where a run of the program takes its facts from.
+#[derive(Clone)]
 pub(crate) struct Session {
     from: Option<PathBuf>,
     namespace: Namespace,

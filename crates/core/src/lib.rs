@@ -9,6 +9,7 @@ pub mod asked;
 pub mod cause;
 pub mod census;
 pub mod change;
+pub mod changes;
 pub mod conflict;
 pub mod diagnose;
 pub mod excluded;

@@ -43,6 +43,7 @@ fn the_help_of_every_verb_is_known() {
       resume       Go on with a plan that was cut off, or that waited for a restart
       pick         Pick ports that are free now and likely to stay free, a line each
       wait         Wait until a port is listened on, closed, or free
+      watch        Watch what opens, closes and changes state, a line each
       hold         Keep ports by binding them, without listening: until Ctrl+C, for a time, or for a
                    command
       probe        Ask whether ports of other hosts are open, and what speaks there
@@ -581,6 +582,72 @@ fn the_help_of_every_verb_is_known() {
     no answer is
     neither.
     Exit codes: 0 reached; 1 not reached within the timeout; 2 could not tell, or typed wrong.
+
+    ======== watch
+
+    Watch what opens, closes and changes state, a line each
+
+    Usage: portolan watch [OPTIONS]
+
+    Options:
+      -h, --help  Print help
+
+    Which sockets:
+      -p, --port <PORTS>             Local port or range: 80, 8000-8100, 80,443
+          --remote-port <PORTS>      Remote port or range
+          --state <STATE>            State: listen, established, time-wait …; ss's and netstat's names
+                                     are known too
+      -l, --listening                Only those that wait for peers: TCP listeners, UDP sockets without
+                                     a peer
+      -t, --transport <TRANSPORT>    tcp or udp
+          --family <FAMILY>          ipv4 or ipv6
+          --address <ADDRESS>        Local or remote address, or network: 10.0.0.5, 10.0.0.0/8, fd00::/8
+          --local <ADDRESS[:PORT]>   Local end: an address, a network, or an address with its port:
+                                     10.0.0.5:443, [::1]:443
+          --remote <ADDRESS[:PORT]>  Remote end, written alike
+          --pid <PID>                Held by this process
+          --name <NAME>              Held by a process of this name; * stands for any characters
+          --user <USER>              Of this user, by name or id
+          --unit <UNIT>              Of this systemd unit; * stands for any characters
+
+    How to watch:
+          --no-owners               Leave owners out; much faster where there are many processes
+          --interval <SECONDS>      Seconds from one look to the next [default: 1]
+          --for <SECONDS>           End after that many seconds
+          --until <CONDITION>       End when this holds: 'established>100', 'listen=0', 'opened>=1'
+          --log <FILE>              Write every line to this file too, at once; one that is there
+                                    already is refused
+          --append                  Add to the log that is there already
+          --exec <PROGRAM ARG…>...  Run this when --until is reached, or else whenever something
+                                    changed; its output goes to stderr; it must come last
+
+    Options of every command:
+          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
+                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
+                              stderr)
+          --json              Short for --format json
+          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
+                              stdin)
+          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
+                              process
+          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
+                              auto] [possible values: auto, always, never]
+
+    Examples:
+      portolan watch --port 8080
+      portolan watch --name 'nginx*' --json --log nginx.jsonl
+      portolan watch --state close-wait --until 'close-wait>100' --exec notify-send 'it leaks'
+      portolan watch --port 5432 --until 'listen>=1' --for 30 && start-the-rest
+
+    It looks once an interval: what opens and closes between two looks is not seen. A connection that
+    comes to a state
+    of --state, or leaves it, is a change. Counts: sockets, opened, closed, changed since the beginning,
+    and each state
+    now; compared by > >= < <= = !=. JSON is an object for each look that saw a change, on a line of its
+    own.
+    Esc, q (on a terminal) and Ctrl+C end it.
+    Exit codes: 0 ended, and what --until waits for was reached; 1 it was not; 2 could not tell, or
+    typed wrong.
 
     ======== hold
 

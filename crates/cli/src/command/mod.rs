@@ -21,9 +21,11 @@ pub(crate) mod schema;
 pub(crate) mod snapshot;
 pub(crate) mod undo;
 pub(crate) mod wait;
+pub(crate) mod watch;
 pub(crate) mod who;
 pub(crate) mod why;
 
+use std::fs::File;
 use std::io;
 
 use anyhow::Result;
@@ -40,6 +42,25 @@ pub(crate) type Write = Box<dyn Fn(&mut dyn io::Write) -> io::Result<()>>;
 /// What is done once the report is told; how the program ends then.
 pub(crate) type After = Box<dyn FnOnce() -> Result<Exit>>;
 
+/// What a command tells while it goes on.
+pub(crate) enum News {
+    /// A report, for any format.
+    Report(Report),
+    /// A line on standard error.
+    Aside(String),
+}
+
+/// Takes what is told, at once.
+pub(crate) type Tell<'a> = &'a mut dyn FnMut(News) -> io::Result<()>;
+
+/// Reports one after another, as things come about.
+pub(crate) struct Stream {
+    /// Tells them, until it ends.
+    pub(crate) run: Box<dyn FnOnce(Tell<'_>) -> Result<Exit>>,
+    /// A file that gets them too, and whether something stands in it already.
+    pub(crate) log: Option<(File, bool)>,
+}
+
 /// What a command gives.
 pub(crate) enum Output {
     /// A report, for any format.
@@ -48,6 +69,8 @@ pub(crate) enum Output {
     Then(Report, After),
     /// A command that tells as it goes, in words of its own, whatever the format.
     Own(After),
+    /// Reports one after another.
+    Stream(Stream),
     /// A text that is the same in every format: a script, a manual page, a schema, a snapshot.
     Document(Write),
 }
@@ -78,6 +101,7 @@ pub(crate) static SCHEMAS: &[(&str, MakeSchema)] = &[
     ("resume", changing::schema),
     ("pick", pick::schema),
     ("wait", wait::schema),
+    ("watch", watch::schema),
     ("hold", hold::schema),
     ("probe", probe::schema),
     ("explain", explain::schema),

@@ -20,7 +20,9 @@ pub(super) fn write(
 ) -> io::Result<()> {
     let table = &report.rows;
     let names: Vec<String> = table.columns.iter().map(|column| column.name.replace('-', "_")).collect();
-    writeln!(out, "{}", names.join(","))?;
+    if !report.continues {
+        writeln!(out, "{}", names.join(","))?;
+    }
     let mut cells = Cells::default();
     let mut line = Vec::new();
     for start in (0..table.count).step_by(CHUNK) {

@@ -42,6 +42,7 @@ pub(crate) use system::connecting::{Connecting, Connector, REPEATS, connections_
 pub use system::handover::EndSignals;
 pub(crate) use system::handover::{allow_descriptors, become_program, listen};
 pub use system::host::processor_time;
+pub use system::keys::EndKeys;
 pub(crate) use system::lines::{hear_errors, is_no_room, is_under_way, queued_error, ready, refusal};
 pub(crate) use system::names::name_of;
 pub(crate) use system::namespace::within;

@@ -9,7 +9,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::net::listen as listen_on;
@@ -30,20 +30,24 @@ pub struct EndSignals(libc::sigset_t);
 impl EndSignals {
     /// From here on this thread, and those it starts, do not end by them; nor would a program that it becomes.
     pub fn block() -> io::Result<Self> {
-        let mut set = MaybeUninit::uninit();
-        // SAFETY: the pointer is to a live sigset_t, which the call fills.
-        unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-        // SAFETY: sigemptyset has filled it; it cannot fail on a valid pointer.
-        let mut set = unsafe { set.assume_init() };
-        for signal in [libc::SIGINT, libc::SIGTERM] {
-            // SAFETY: the pointer is to a live, filled sigset_t, and the numbers are valid signals.
-            unsafe { libc::sigaddset(&raw mut set, signal) };
-        }
-        // SAFETY: the set is live and filled; the old mask is not asked for.
-        match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) } {
-            0 => Ok(Self(set)),
-            error => Err(io::Error::from_raw_os_error(error)),
-        }
+        block(&[libc::SIGINT, libc::SIGTERM]).map(Self)
+    }
+
+    /// Runs a program to its end, without input and with its output on standard error. These signals end it as ever.
+    pub fn run(&self, program: &OsStr, arguments: &[OsString]) -> io::Result<ExitStatus> {
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(io::stderr());
+        let set = self.0;
+        let unblock = move || {
+            // SAFETY: the set is live and filled; the call is one that may stand between fork and exec.
+            match unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) } {
+                0 => Ok(()),
+                error => Err(io::Error::from_raw_os_error(error)),
+            }
+        };
+        // SAFETY: the closure makes one system call and allocates nothing.
+        unsafe { command.pre_exec(unblock) };
+        command.status()
     }
 
     /// Waits until one comes, at most that long; whether one came.
@@ -68,6 +72,24 @@ impl EndSignals {
                 error => return Err(error),
             }
         }
+    }
+}
+
+/// Blocks signals on this thread, and those it starts.
+pub(super) fn block(signals: &[i32]) -> io::Result<libc::sigset_t> {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: the pointer is to a live sigset_t, which the call fills.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: sigemptyset has filled it; it cannot fail on a valid pointer.
+    let mut set = unsafe { set.assume_init() };
+    for signal in signals {
+        // SAFETY: the pointer is to a live, filled sigset_t, and the numbers are valid signals.
+        unsafe { libc::sigaddset(&raw mut set, *signal) };
+    }
+    // SAFETY: the set is live and filled; the old mask is not asked for.
+    match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) } {
+        0 => Ok(set),
+        error => Err(io::Error::from_raw_os_error(error)),
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) mod firewall;
 pub(crate) mod handover;
 pub(super) mod host;
 mod kernel;
+pub(crate) mod keys;
 pub(crate) mod lines;
 pub(crate) mod names;
 pub(crate) mod namespace;

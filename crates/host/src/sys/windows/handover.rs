@@ -7,7 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::windows::io::AsRawSocket as _;
-use std::process::Command;
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,13 @@ impl EndSignals {
         }
     }
 
+    /// Runs a program to its end, without input and with its output on standard error. The console asks it too.
+    pub fn run(&self, program: &OsStr, arguments: &[OsString]) -> io::Result<ExitStatus> {
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(io::stderr());
+        command.status()
+    }
+
     /// Waits until one comes, at most that long; whether one came.
     pub fn wait(&self, limit: Option<Duration>) -> io::Result<bool> {
         let until = Instant::now() + limit.unwrap_or(NO_LIMIT).min(NO_LIMIT);
@@ -56,9 +63,14 @@ impl EndSignals {
 
 /// Runs on a thread that Windows makes; 1 says that nobody else needs to act.
 unsafe extern "system" fn asked_to_end(_event: u32) -> BOOL {
+    ask_to_end();
+    1
+}
+
+/// Asks this process to end, as the console does.
+pub(super) fn ask_to_end() {
     *ASKED.lock().unwrap_or_else(PoisonError::into_inner) = true;
     CHANGED.notify_all();
-    1
 }
 
 /// Lets a bound TCP socket listen.

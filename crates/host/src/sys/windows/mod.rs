@@ -20,6 +20,7 @@ pub(super) mod firewall;
 pub(crate) mod handover;
 pub(super) mod host;
 mod kept;
+pub(crate) mod keys;
 mod library;
 pub(crate) mod lines;
 pub(crate) mod names;
