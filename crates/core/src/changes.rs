@@ -129,7 +129,9 @@ mod tests {
 
     fn socket(state: State, local: &str, remote: &str, inode: u32) -> Socket {
         let [local, remote] = [local, remote].map(|text| text.parse().unwrap());
-        Socket { inode, ..Socket::new(Transport::Tcp, state, local, remote) }
+        let mut socket = Socket::new(Transport::Tcp, state, local, remote);
+        socket.inode = inode;
+        socket
     }
 
     const NOBODY: &str = "0.0.0.0:0";
