@@ -276,6 +276,61 @@ fn a_program_called_portqry_needs_no_command() {
 }
 
 #[test]
+fn ctrl_c_keeps_what_was_found_and_the_log_whole() {
+    let namespace = Namespace::new();
+    drop_ports(&namespace, "8000-9999");
+    let log = file(&namespace, "broken");
+    let listener = namespace.run(|| TcpListener::bind("127.0.0.1:7999").unwrap());
+    let mut command = namespace.command(program("portolan"));
+    let child = command
+        .args(["portqry", "-n", "127.0.0.1", "-nr", "-r", "7999:9999", "-l"])
+        .arg(&log)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Until the first questions are out: the listener has been connected to.
+    listener.accept().unwrap();
+    let pid = child.id().to_string();
+    assert!(namespace.command("kill").args(["-INT", &pid]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let (told, errors) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(
+        (output.status.code(), errors.as_str()),
+        (Some(99), "portqry: broken off: not everything was asked\n")
+    );
+    assert!(told.contains("TCP port 7999 (unknown service): LISTENING"), "{told}");
+    let written = fs::read_to_string(&log).unwrap();
+    assert!(written.contains(&told) && written.contains("broken off"), "{written}");
+    assert!(written.ends_with("========= end of log file =========\n"), "{written}");
+    fs::remove_file(&log).unwrap();
+}
+
+#[test]
+fn a_source_port_is_the_one_that_a_server_sees() {
+    let namespace = Namespace::new();
+    let socket = namespace.run(|| UdpSocket::bind("127.0.0.1:5000").unwrap());
+    let seen = thread::spawn(move || {
+        let mut buffer = [0; 64];
+        let (_, from) = socket.recv_from(&mut buffer).unwrap();
+        let _ = socket.send_to(b"here", from);
+        from.port()
+    });
+    portqry(&namespace, "-n 127.0.0.1 -nr -p udp -e 5000 -sp 3000").with_code(0);
+    assert_eq!(seen.join().unwrap(), 3000);
+    let mail = namespace.run(|| TcpListener::bind("127.0.0.1:25").unwrap());
+    thread::spawn(move || {
+        for stream in mail.incoming() {
+            let _ = stream.unwrap().write_all(b"220 ready\r\n");
+        }
+    });
+    let told = portqry(&namespace, "-n 127.0.0.1 -nr -o 25,26,27 -sp 3001").with_code(1);
+    assert!(told.output.contains("Data returned from port:\n220 ready\n"), "{told}");
+    assert!(told.output.contains("TCP port 27 (unknown service): NOT LISTENING"), "{told}");
+}
+
+#[test]
 fn interactive_mode_asks_for_shortcuts_and_goes_on_after_mistakes() {
     let namespace = Namespace::new();
     let _held = Held::new(&namespace, "tcp-listen 127.0.0.1:110");
@@ -305,6 +360,17 @@ fn interactive_mode_asks_for_shortcuts_and_goes_on_after_mistakes() {
         assert!(told.contains(part), "{part}: {told}");
     }
     assert_eq!(told.matches("TCP port 110 (pop3 service): LISTENING").count(), 2, "{told}");
+
+    // Ctrl+C at the prompt, also after a query has taken it for itself.
+    let mut command = namespace.command(program("portolan"));
+    command.args(["portqry", "-i", "-n", "127.0.0.1"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"q pop3\n").unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("(pop3 service): LISTENING")));
+    let pid = child.id().to_string();
+    assert!(namespace.command("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert!(child.wait().unwrap().code().is_some());
 }
 
 #[test]

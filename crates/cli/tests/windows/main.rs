@@ -2,6 +2,7 @@
 //! on Windows and under Wine; what Wine does not have (netsh's output, the event log) must be a gap there, never "none".
 #![cfg(target_os = "windows")]
 
+mod portqry;
 mod probe;
 mod same;
 mod stop;

@@ -3,8 +3,12 @@
 //! Source: Microsoft's article "Using the PortQry command-line tool" (commands, options, shortcuts).
 
 use std::io::{self, BufRead as _, Read as _};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use portolan_host::sys::EndSignals;
 
 use super::arguments::{Query, community, port, transports};
 use super::log::Teller;
@@ -14,6 +18,8 @@ use crate::typed::Transports;
 
 /// Who is asked before a node is named.
 const USUAL_NODE: &str = "127.0.0.1";
+/// How soon Ctrl+C is seen.
+const LOOK_UP: Duration = Duration::from_millis(100);
 /// The longest line that is read.
 const LONGEST_LINE: u64 = 4096;
 
@@ -163,15 +169,19 @@ pub(super) fn talk(asker: &Asker<'_>, mut query: Query, teller: &mut Teller) -> 
     }
     let hello = "\nPortqry Interactive Mode\n\nType \"help\" for a list of commands\n\nDefault Node: ";
     teller.say(&format!("{hello}{}\n{}", harmless(&query.target), options(&query)))?;
-    let mut input = io::stdin().lock();
+    // Queries take Ctrl+C for themselves; at the prompt it ends the program, with its log whole.
+    let signals = EndSignals::block().context("cannot wait for signals")?;
+    let lines = lines();
     loop {
         teller.say("> ")?;
-        let mut line = Vec::new();
-        let length = (&mut input).take(LONGEST_LINE).read_until(b'\n', &mut line)?;
-        if length == 0 {
-            return teller.say("\n");
-        }
-        let line = String::from_utf8_lossy(&line);
+        let line = loop {
+            match lines.recv_timeout(LOOK_UP) {
+                Ok(line) => break line,
+                Err(RecvTimeoutError::Timeout)
+                    if !signals.wait(Some(Duration::ZERO)).context("cannot wait for signals")? => {}
+                Err(_) => return teller.say("\n"),
+            }
+        };
         teller.write_log(&format!("{}\n", harmless(line.trim_end())))?;
         match heed(&line, &mut query) {
             Ok(Next::Exit) => return Ok(()),
@@ -186,6 +196,23 @@ pub(super) fn talk(asker: &Asker<'_>, mut query: Query, teller: &mut Teller) -> 
             Err(why) => teller.say(&format!("{why}\n"))?,
         }
     }
+}
+
+/// The lines of the input, as they come, until its end.
+fn lines() -> Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    // Reading cannot be told to stop: the thread ends with the input, or with the program.
+    thread::spawn(move || {
+        let mut input = io::stdin().lock();
+        let mut line = Vec::new();
+        while (&mut input).take(LONGEST_LINE).read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+            if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                return;
+            }
+            line.clear();
+        }
+    });
+    lines
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use super::arguments::Query;
 use super::conversation::{self, Conversation, Shape};
 use super::log::Teller;
 use super::wording::{NOT_ASKED, Status, not_sent, shouted, status_line};
+use crate::progress::Progress;
 use crate::text::harmless;
 
 /// How long a name server is waited for.
@@ -50,17 +51,21 @@ impl Asker<'_> {
     /// Asks, tells, and gives the exit code: that of the one port, or the worst of several.
     ///
     /// # Errors
-    /// The name has no address, the source port is taken, or no question could leave this machine.
+    /// The name has no address, the source port is taken, no question could leave this machine, or Ctrl+C broke it off:
+    /// what was found by then is told.
     pub(super) fn query(&self, query: &Query, teller: &mut Teller) -> Result<u8> {
         let target = self.target(query, teller)?;
         teller.say("\nquerying...\n\n")?;
-        let mut ports = self.plain(query, &target)?;
-        if ports.is_empty() {
-            return Ok(NOT_ASKED);
-        }
-        let told = self.formatted(query, &target, &ports)?;
+        let (mut ports, mut broken_off) = self.plain(query, &target)?;
+        let told = match broken_off {
+            true => BTreeMap::new(),
+            false => self.formatted(query, &target, &ports, &mut broken_off)?,
+        };
         for (index, port) in ports.iter_mut().enumerate() {
             self.tell(query, port, told.get(&index), teller)?;
+        }
+        if broken_off {
+            bail!("broken off: not everything was asked");
         }
         let codes = || ports.iter().map(|port| port.status.code());
         Ok(if codes().any(|code| code == 1) { 1 } else { codes().max().unwrap_or(NOT_ASKED) })
@@ -104,12 +109,12 @@ impl Asker<'_> {
         }
     }
 
-    /// The unformatted question: whether anybody is there.
-    fn plain(&self, query: &Query, target: &Target) -> Result<Vec<Port>> {
+    /// The unformatted question: whether anybody is there; and whether it was broken off.
+    fn plain(&self, query: &Query, target: &Target) -> Result<(Vec<Port>, bool)> {
         let asked = query.asked();
         let plain =
             asked.iter().map(|&(transport, port)| Asked { transport, port, protocol: None }).collect();
-        let found = self.ask(&self.plan(query, target, plain, query.source_port))?;
+        let (found, broken_off) = self.ask(query, &self.plan(query, target, plain, query.source_port))?;
         let of = |(index, &(transport, port)): (usize, &(Transport, u16))| {
             let verdict = found.get(&index)?.verdict;
             let status = Status::of(transport, &verdict);
@@ -125,11 +130,17 @@ impl Asker<'_> {
             let from = query.source_port.map_or_else(String::new, |port| format!(" from port {port}"));
             bail!("cannot ask {}{from}: {why}", harmless(&target.host));
         }
-        Ok(ports)
+        Ok((ports, broken_off))
     }
 
     /// The formatted queries, of those ports that may be listening; by their place.
-    fn formatted(&self, query: &Query, target: &Target, ports: &[Port]) -> Result<BTreeMap<usize, Probed>> {
+    fn formatted(
+        &self,
+        query: &Query,
+        target: &Target,
+        ports: &[Port],
+        broken_off: &mut bool,
+    ) -> Result<BTreeMap<usize, Probed>> {
         let mut told = BTreeMap::new();
         for own_port in [true, false] {
             let chosen: Vec<(usize, Asked)> = ports
@@ -143,12 +154,14 @@ impl Asker<'_> {
                     (conversation.has_own_port() == own_port).then_some((index, asked))
                 })
                 .collect();
-            if chosen.is_empty() {
+            if chosen.is_empty() || *broken_off {
                 continue;
             }
             let asked = chosen.iter().map(|(_, asked)| *asked).collect();
             let source_port = query.source_port.filter(|_| !own_port);
-            for (place, probed) in self.ask(&self.plan(query, target, asked, source_port))? {
+            let (answers, broken) = self.ask(query, &self.plan(query, target, asked, source_port))?;
+            *broken_off |= broken;
+            for (place, probed) in answers {
                 if let Some((index, _)) = chosen.get(place) {
                     told.insert(*index, probed);
                 }
@@ -185,27 +198,34 @@ impl Asker<'_> {
         teller.say("\n")
     }
 
-    /// What the engine finds, by the port's place in the plan; Ctrl+C keeps what was found.
-    fn ask(&self, plan: &Plan) -> Result<BTreeMap<usize, Probed>> {
+    /// What the engine finds, by the port's place in the plan; and whether Ctrl+C broke it off.
+    fn ask(&self, query: &Query, plan: &Plan) -> Result<(BTreeMap<usize, Probed>, bool)> {
+        let progress = Progress::new(plan.pairs());
         let (cancel, over) = (AtomicBool::new(false), AtomicBool::new(false));
         let signals = EndSignals::block().context("cannot wait for signals")?;
         let found = Mutex::new(BTreeMap::new());
         let result = thread::scope(|scope| {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
+                    if !query.quiet {
+                        progress.draw();
+                    }
                     if signals.wait(Some(LOOK_UP)).unwrap_or(false) {
                         cancel.store(true, Ordering::Relaxed);
                     }
                 }
             });
             let mut heard = |probed: Probed| {
+                progress.step(probed.verdict.state == PortState::Open);
                 found.lock().unwrap_or_else(PoisonError::into_inner).insert(probed.port, probed);
             };
             let result = probe(self.namespace, plan, &cancel, &mut heard);
             over.store(true, Ordering::Relaxed);
             result
         });
-        result?;
-        Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner))
+        if !query.quiet {
+            progress.clear();
+        }
+        Ok((found.into_inner().unwrap_or_else(PoisonError::into_inner), result?))
     }
 }
