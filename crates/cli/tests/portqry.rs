@@ -387,6 +387,8 @@ fn this_machines_ports_are_listed_with_their_processes() {
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }
+    let loaded = told.split("Loaded modules:\n").nth(1).unwrap_or_default();
+    assert!(loaded.lines().next().is_some_and(|line| line.contains("/testbed (0x")), "{told}");
     assert!(told.contains("Process ID: ") && told.contains("(testbed)"), "{told}");
     drop(held);
 }

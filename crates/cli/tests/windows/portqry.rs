@@ -38,9 +38,10 @@ fn portqry_answers_as_the_program_that_it_takes_the_place_of() {
 #[test]
 fn the_ports_of_this_machine_are_listed_with_their_processes() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let told = says(&["portqry", "-local"], 0);
+    let told = says(&["portqry", "-local", "-v"], 0);
     let port = format!("TCP {}", listener.local_addr().unwrap().port());
     let own = format!("{}:", std::process::id());
     assert!(told.lines().any(|line| line.starts_with(&own) && line.contains(&port)), "{told}");
+    assert!(told.contains("Loaded modules:\n"), "{told}");
     assert!(told.contains("Port Statistics\n\nTCP mappings: "), "{told}");
 }

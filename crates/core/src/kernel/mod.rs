@@ -18,6 +18,7 @@ pub mod packet_filter;
 pub mod passwd;
 pub mod portproxy;
 pub mod proc_fd;
+pub mod proc_maps;
 pub mod proc_net;
 pub mod procfs;
 pub mod services;

@@ -47,7 +47,7 @@ pub(crate) use system::lines::{hear_errors, is_no_room, is_under_way, queued_err
 pub(crate) use system::names::name_of;
 pub(crate) use system::namespace::within;
 pub use system::start_up::{is_administrator, system_journal};
-pub use system::stop::{caller, processes};
+pub use system::stop::{caller, modules, processes};
 
 /// Why a bind did not come about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,12 +1,12 @@
 //! `-local`, and what the watches show: every mapping of a port to its process, counts and percentages by state.
 //!
 //! Source: Microsoft's article "Using the PortQry command-line tool". `-v` groups by process and adds its program, its
-//! service or unit, its user. Left out on purpose: the modules that a process has loaded, which `portolan` does not read.
-//! What could not be seen is told at the end.
+//! service or unit, its user and its modules. What could not be seen is told at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use portolan_core::kernel::proc_maps::Module;
 use portolan_core::owner::Owner;
 use portolan_core::snapshot::Snapshot;
 use portolan_core::socket::{OwnerState, Socket, State, Transport};
@@ -27,6 +27,9 @@ pub(super) struct Mapping {
     /// `812:sshd`.
     process: String,
 }
+
+/// The modules of a process, by its id, or why they could not be seen.
+pub(super) type Modules<'a> = dyn Fn(u32) -> Result<Vec<Module>, String> + 'a;
 
 /// PortQry's words for a state; UDP has none.
 fn state(socket: &Socket) -> &'static str {
@@ -149,6 +152,23 @@ fn process(owner: &Owner) -> String {
     text
 }
 
+/// The modules of a process, or why they could not be seen.
+fn loaded(modules: &Modules<'_>, pid: u32) -> String {
+    let mut text = String::new();
+    match modules(pid) {
+        Ok(modules) => {
+            text.push_str("Loaded modules:\n");
+            for module in modules {
+                let _ = writeln!(text, "{} (0x{:08X})", harmless(&module.path), module.base);
+            }
+        }
+        Err(why) => {
+            let _ = writeln!(text, "Not seen: {}", harmless(&why));
+        }
+    }
+    text
+}
+
 /// What could not be seen.
 fn gaps(snapshot: &Snapshot) -> String {
     let mut text = String::new();
@@ -158,8 +178,8 @@ fn gaps(snapshot: &Snapshot) -> String {
     text
 }
 
-/// Everything that `-local` tells.
-pub(super) fn listing(snapshot: &Snapshot, verbose: bool) -> String {
+/// Everything that `-local` tells; with modules, what `-v` adds.
+pub(super) fn listing(snapshot: &Snapshot, modules: Option<&Modules<'_>>) -> String {
     let mappings = mappings(snapshot, None);
     let mut text = format!(
         "\nTCP/UDP Port to Process Mappings\n\n{} mappings found\n\n{}\n{}",
@@ -167,10 +187,10 @@ pub(super) fn listing(snapshot: &Snapshot, verbose: bool) -> String {
         table(&mappings),
         statistics(&mappings)
     );
-    if verbose {
+    if let Some(modules) = modules {
         text.push_str("\nPort and Process Information by Process\n");
         for pid in snapshot.owners.iter().map(|owner| owner.pid).collect::<BTreeSet<_>>() {
-            text.push_str(&of_process(snapshot, pid));
+            text.push_str(&of_process(snapshot, pid, modules));
         }
     }
     let gaps = gaps(snapshot);
@@ -178,30 +198,32 @@ pub(super) fn listing(snapshot: &Snapshot, verbose: bool) -> String {
 }
 
 /// A process with its mappings; nothing where it has none.
-fn of_process(snapshot: &Snapshot, pid: u32) -> String {
+fn of_process(snapshot: &Snapshot, pid: u32, modules: &Modules<'_>) -> String {
     let mappings = mappings(snapshot, Some(Watched::Process(pid)));
     let owner = snapshot.owners.iter().find(|owner| owner.pid == pid);
     match owner {
         Some(owner) if !mappings.is_empty() => format!(
-            "\n======================================================\n\n{}\n{}\n{}",
+            "\n======================================================\n\n{}\n{}\n{}\n{}",
             process(owner),
             table(&mappings),
-            statistics(&mappings)
+            statistics(&mappings),
+            loaded(modules, pid)
         ),
         _ => String::new(),
     }
 }
 
-/// What a watch shows of a look.
-pub(super) fn watched(snapshot: &Snapshot, whom: Watched, verbose: bool) -> String {
+/// What a watch shows of a look; with modules, what `-v` adds.
+pub(super) fn watched(snapshot: &Snapshot, whom: Watched, modules: Option<&Modules<'_>>) -> String {
     let mappings = mappings(snapshot, Some(whom));
     let mut text = format!("{}\n{}", table(&mappings), statistics(&mappings));
-    if verbose {
+    if let Some(modules) = modules {
         let holders: BTreeSet<&str> = mappings.iter().map(|mapping| mapping.process.as_str()).collect();
         for owner in &snapshot.owners {
             if holders.contains(format!("{}:{}", owner.pid, harmless(&owner.name)).as_str()) {
                 text.push('\n');
                 text.push_str(&process(owner));
+                text.push_str(&loaded(modules, owner.pid));
             }
         }
     }

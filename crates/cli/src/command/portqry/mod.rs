@@ -20,6 +20,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, anyhow};
 use clap::Args;
+use portolan_core::kernel::proc_maps::Module;
 use portolan_core::wire::moment;
 use portolan_host::{Look, Namespace, OwnerSearch, SocketFilter, look, sys};
 
@@ -139,7 +140,7 @@ fn run(namespace: &Namespace, arguments: &[String]) -> Result<u8> {
         }
         Job::Local { verbose } => {
             let mut teller = tell(false, &line.log)?;
-            teller.say(&local::listing(&look(&sockets(namespace))?, verbose))?;
+            teller.say(&local::listing(&look(&sockets(namespace))?, verbose.then_some(&modules)))?;
             teller.end()?;
             Ok(0)
         }
@@ -150,6 +151,11 @@ fn run(namespace: &Namespace, arguments: &[String]) -> Result<u8> {
             Ok(0)
         }
     }
+}
+
+/// The modules of a process of this machine.
+fn modules(pid: u32) -> Result<Vec<Module>, String> {
+    sys::modules(pid).map_err(|error| error.to_string())
 }
 
 /// Every socket with its holders.

@@ -45,21 +45,20 @@ impl Watch<'_> {
             "\nWatching {whom}\n\nChecking for changes every {} seconds\nEsc and Enter, or Ctrl+C, end it\n",
             self.every.as_secs()
         ))?;
+        let modules: Option<&local::Modules<'_>> = if self.verbose { Some(&super::modules) } else { None };
         let mut before: Option<Vec<local::Mapping>> = None;
         loop {
             let seen = look(&sockets(self.namespace))?;
             let mappings = local::mappings(&seen, Some(self.whom));
             match &before {
-                None => teller.say(&format!(
-                    "\n{}\n\n{}",
-                    now(),
-                    local::watched(&seen, self.whom, self.verbose)
-                ))?,
+                None => {
+                    teller.say(&format!("\n{}\n\n{}", now(), local::watched(&seen, self.whom, modules)))?
+                }
                 Some(before) => {
                     let changes = local::changes(before, &mappings);
                     if !changes.is_empty() {
                         let whole = match self.verbose {
-                            true => format!("\n{}", local::watched(&seen, self.whom, true)),
+                            true => format!("\n{}", local::watched(&seen, self.whom, modules)),
                             false => String::new(),
                         };
                         teller.say(&format!("\n{}\n\n{changes}{whole}", now()))?;

@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use portolan_core::change::{Action, Caller, ProcessEntry, ProcessKey, ProcessNow, SIGNALS};
+use portolan_core::kernel::proc_maps::{self, Module};
 use portolan_core::kernel::{cgroup, procfs};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -101,6 +102,13 @@ pub fn processes() -> Result<Vec<ProcessEntry>, Error> {
         Some(ProcessEntry { pid, parent: stat.parent, start: stat.start_ticks, name: stat.name })
     };
     Ok(pids.filter_map(entry).collect())
+}
+
+/// The program and the libraries that a process has in memory.
+pub fn modules(pid: u32) -> Result<Vec<Module>, Error> {
+    let maps = file::text(format!("/proc/{pid}/maps"), file::LONG);
+    let maps = maps.map_err(|source| Error::new(format!("see the modules of process {pid}"), source))?;
+    Ok(proc_maps::modules(&maps))
 }
 
 /// The one who asks.

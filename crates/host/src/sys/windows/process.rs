@@ -9,11 +9,13 @@ use std::io;
 use std::os::windows::io::{AsRawHandle as _, FromRawHandle as _, OwnedHandle};
 
 use portolan_core::kernel::mib;
+use portolan_core::kernel::proc_maps::Module;
 use portolan_core::owner::Owner;
 use windows_sys::Wdk::System::Threading::{NtQueryInformationProcess, ProcessCommandLineInformation};
 use windows_sys::Win32::Foundation::{FILETIME, HANDLE, INVALID_HANDLE_VALUE, UNICODE_STRING};
 use windows_sys::Win32::System::Diagnostics::ToolHelp::{
-    CreateToolhelp32Snapshot, PROCESSENTRY32W, Process32FirstW, Process32NextW, TH32CS_SNAPPROCESS,
+    CreateToolhelp32Snapshot, MODULEENTRY32W, Module32FirstW, Module32NextW, PROCESSENTRY32W,
+    Process32FirstW, Process32NextW, TH32CS_SNAPMODULE, TH32CS_SNAPMODULE32, TH32CS_SNAPPROCESS,
 };
 use windows_sys::Win32::System::Threading::{
     GetCurrentProcess, GetProcessHandleCount, GetProcessTimes, OpenProcess, PROCESS_ACCESS_RIGHTS,
@@ -60,6 +62,27 @@ pub(super) fn table() -> io::Result<Vec<Entry>> {
         more = unsafe { Process32NextW(snapshot.as_raw_handle(), &raw mut row) };
     }
     if table.is_empty() { Err(io::Error::last_os_error()) } else { Ok(table) }
+}
+
+/// The program and the libraries of a process, those of 32 bits too.
+pub(super) fn modules(pid: u32) -> io::Result<Vec<Module>> {
+    // SAFETY: it takes no pointer.
+    let raw = unsafe { CreateToolhelp32Snapshot(TH32CS_SNAPMODULE | TH32CS_SNAPMODULE32, pid) };
+    if raw == INVALID_HANDLE_VALUE {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call has just made this handle, and nothing else owns it.
+    let snapshot = unsafe { OwnedHandle::from_raw_handle(raw) };
+    let mut row = MODULEENTRY32W { dwSize: size_of::<MODULEENTRY32W>() as u32, ..Default::default() };
+    let mut modules = Vec::new();
+    // SAFETY: the handle is open, and `row` says its own size.
+    let mut more = unsafe { Module32FirstW(snapshot.as_raw_handle(), &raw mut row) };
+    while more != 0 && modules.len() < MOST {
+        modules.push(Module { path: wide::text(&row.szExePath), base: row.modBaseAddr as u64 });
+        // SAFETY: as above.
+        more = unsafe { Module32NextW(snapshot.as_raw_handle(), &raw mut row) };
+    }
+    Ok(modules)
 }
 
 /// A handle of a process.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use portolan_core::change::{
     ASK, Action, Caller, ProcessEntry, ProcessKey, ProcessNow, TERMINATE, WindowsAction,
 };
+use portolan_core::kernel::proc_maps::Module;
 use windows_sys::Win32::Foundation::{
     ERROR_ACCESS_DENIED, ERROR_INVALID_PARAMETER, HWND, LPARAM, WAIT_OBJECT_0, WAIT_TIMEOUT,
 };
@@ -80,6 +81,11 @@ pub fn processes() -> Result<Vec<ProcessEntry>, Error> {
         }
     }
     Ok(entries)
+}
+
+/// The program and the libraries that a process has in memory.
+pub fn modules(pid: u32) -> Result<Vec<Module>, Error> {
+    process::modules(pid).map_err(|source| Error::new(format!("see the modules of process {pid}"), source))
 }
 
 /// The one who asks.
