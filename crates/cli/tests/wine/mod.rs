@@ -127,6 +127,8 @@ impl Machine {
             *count
         };
         let folder = std::env::temp_dir().join(format!("portolan-machine-{}-{number}", std::process::id()));
+        // Wine gives numbers of processes again: a run that was cut off may have left its folder.
+        let _ = fs::remove_dir_all(&folder);
         fs::create_dir(&folder).unwrap();
         let machine = Self { folder, of_system: false };
         let table = |value: Value| json!({ "ipv4 tcp": value, "ipv6 tcp": value, "ipv4 udp": value, "ipv6 udp": value });
