@@ -1,8 +1,8 @@
 //! PortQry's words for a verdict, and its exit codes.
 //!
 //! Source: Microsoft's article "Using the PortQry command-line tool" (what is LISTENING, NOT LISTENING, FILTERED; the exit
-//! codes of `-q`); captures of versions 1 and 2. 99, for what could not be asked at all, is what PortQryUI shows as
-//! "return code 0x00000063".
+//! codes of `-q`); captures of versions 1 and 2. 99, for what could not be asked at all, is
+//! not in the article: PortQryUI is remembered to show it ("return code 0x00000063"), and 0 to 2 mean something else.
 
 use portolan_core::kernel::services::Services;
 use portolan_core::probe::{PortState, Reason, Verdict};
