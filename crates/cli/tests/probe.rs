@@ -290,9 +290,10 @@ fn the_exit_code_and_one_line_tell_what_went_wrong() {
     portolan(&namespace, &["127.0.0.1", "-p", "7000,7001", "--bare"]).with_code(1);
     for (arguments, part) in [
         (&["no-such-host.invalid", "-p", "80"][..], "cannot resolve 'no-such-host.invalid'"),
+        (&["no-such-host.invalid"], "cannot resolve 'no-such-host.invalid'"),
         (&["127.0.0.1", "-p", "70000"], "port 70000 is too large"),
         (&["127.0.0.1", "-p", "90-80"], "type 80-90"),
-        (&["127.0.0.1"], "-p 22,80,443"),
+        (&["127.0.0.1", "--bare"], "-p 22,80,443"),
         (&["127.0.0.1", "-p", "1", "--as", "dn"], "did you mean dns?"),
         (&["127.0.0.1", "-p", "1/udp", "--as", "banner"], "type the port as 1/tcp"),
         (&["::1", "-p", "1", "--source", "127.0.0.1"], "the families differ"),

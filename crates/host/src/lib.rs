@@ -14,6 +14,7 @@ mod look;
 pub mod probe;
 pub mod sweep;
 pub mod sys;
+pub mod way;
 
 pub use error::Error;
 pub use look::{Look, Namespace, OwnerSearch, Sections, SocketFilter, look};

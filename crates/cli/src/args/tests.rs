@@ -741,6 +741,7 @@ fn the_help_of_every_verb_is_known() {
                               auto] [possible values: auto, always, never]
 
     Examples:
+      portolan probe db.example
       portolan probe db.example -p 5432
       portolan probe dc1 dc2 -p 53/both,88,135,389,445,3268
       portolan probe 10.0.0.0/24 -p 22,80,443
@@ -754,6 +755,8 @@ fn the_help_of_every_verb_is_known() {
     keeps the question or
     the answer back. open|filtered: UDP that stays silent. unreachable: no way leads there. undecided:
     nothing can be told.
+    Without ports: the addresses of a host and their names, the way there, and whether it answers an
+    echo request.
     A port's protocol is chosen by the services file, then by Portolan's own table; portolan explain
     PROTOCOL tells of it.
     A profile of yours is a file of TOML: title, hosts, and for each port [[port]] with port, transport,

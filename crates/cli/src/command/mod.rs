@@ -104,6 +104,7 @@ pub(crate) static SCHEMAS: &[(&str, MakeSchema)] = &[
     ("watch", watch::schema),
     ("hold", hold::schema),
     ("probe", probe::schema),
+    ("probe-host", probe::way::schema),
     ("explain", explain::schema),
     ("snapshot", snapshot::schema),
 ];

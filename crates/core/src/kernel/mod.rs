@@ -21,6 +21,7 @@ pub mod proc_fd;
 pub mod proc_maps;
 pub mod proc_net;
 pub mod procfs;
+pub mod route;
 pub mod services;
 pub mod sysctl;
 pub mod systemd_socket;

@@ -1,6 +1,7 @@
 //! Encodings that several formats share: one a file.
 
 pub mod ber;
+pub mod echo;
 pub mod head;
 pub mod ldap;
 pub mod line;

@@ -19,6 +19,7 @@ compile_error!("portolan reads Linux and Windows; another system needs a folder 
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use portolan_core::kernel::services::Services;
 use portolan_core::owner::{Holder, Origin, Owner};
@@ -39,6 +40,7 @@ pub(crate) use system::change::{
 };
 pub use system::close::connections;
 pub(crate) use system::connecting::{Connecting, Connector, REPEATS, connections_at_once};
+pub(crate) use system::echo::{ECHO_REMEDY, echo};
 pub use system::handover::EndSignals;
 pub(crate) use system::handover::{allow_descriptors, become_program, listen};
 pub use system::host::processor_time;
@@ -46,6 +48,7 @@ pub use system::keys::EndKeys;
 pub(crate) use system::lines::{hear_errors, is_no_room, is_under_way, queued_error, ready, refusal};
 pub(crate) use system::names::name_of;
 pub(crate) use system::namespace::within;
+pub(crate) use system::route::route;
 pub use system::start_up::{is_administrator, system_journal};
 pub use system::stop::{caller, modules, processes};
 
@@ -87,6 +90,34 @@ pub(crate) enum Begun {
     UnderWay(Connecting),
     /// This system has no room now (descriptors, memory, local ports), by its code.
     NoRoom(i32),
+}
+
+/// How echo requests are sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EchoPlan {
+    /// How many.
+    pub(crate) count: u16,
+    /// From which address of this machine; none for what the system chooses.
+    pub(crate) source: Option<IpAddr>,
+    /// How far apart.
+    pub(crate) apart: Duration,
+    /// How long the last is waited for.
+    pub(crate) wait: Duration,
+    /// By what answers are known.
+    pub(crate) token: u64,
+}
+
+/// What came back of echo requests to one address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Echoes {
+    /// How many were sent, or tried to.
+    pub sent: u16,
+    /// Round trips, as they came.
+    pub answers: Vec<Duration>,
+    /// ICMP errors that came instead.
+    pub errors: Vec<Icmp>,
+    /// This system refused to send, with that code.
+    pub refused: Option<i32>,
 }
 
 /// What is set about ports, in one network namespace.

@@ -8,6 +8,7 @@ pub(crate) mod ports;
 mod profile;
 pub(crate) mod target;
 mod told;
+pub(super) mod way;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -51,6 +52,7 @@ const LOOK_UP: Duration = Duration::from_millis(5);
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  portolan probe db.example
   portolan probe db.example -p 5432
   portolan probe dc1 dc2 -p 53/both,88,135,389,445,3268
   portolan probe 10.0.0.0/24 -p 22,80,443
@@ -62,6 +64,7 @@ Examples:
 
 open: something answers. closed: the host says that nobody listens. filtered: something on the way keeps the question or
 the answer back. open|filtered: UDP that stays silent. unreachable: no way leads there. undecided: nothing can be told.
+Without ports: the addresses of a host and their names, the way there, and whether it answers an echo request.
 A port's protocol is chosen by the services file, then by Portolan's own table; portolan explain PROTOCOL tells of it.
 A profile of yours is a file of TOML: title, hosts, and for each port [[port]] with port, transport, protocol, expect
 (answers, open, closed, filtered, not-open or any), why, and follow for an endpoint mapper whose ports are asked too.
@@ -177,6 +180,9 @@ struct Group {
 impl Command for Probe {
     fn run(&self, session: &Session) -> Result<Output> {
         session.needs_machine("probe")?;
+        if self.names_no_port() {
+            return self.ways(session.namespace());
+        }
         let services = session.services();
         let mut told = Told::new(services.clone(), self.all);
         let groups = self.groups(session.namespace(), &services, &mut told)?;
@@ -345,11 +351,28 @@ impl Probe {
 
     /// The addresses of what was typed; a name without one is told.
     fn targets(&self, namespace: &Namespace, text: &str, hosts: Hosts, told: &mut Told) -> Vec<Target> {
+        let most = if self.every_address { usize::MAX } else { 1 };
+        self.resolved(namespace, text, hosts, most).unwrap_or_else(|reason| {
+            told.unresolved(text, reason);
+            Vec::new()
+        })
+    }
+
+    /// The addresses of what was typed, of a name at most so many; else why there is none.
+    fn resolved(
+        &self,
+        namespace: &Namespace,
+        text: &str,
+        hosts: Hosts,
+        most: usize,
+    ) -> Result<Vec<Target>, String> {
         let name = match hosts {
-            Hosts::Address(address) => return vec![Target { host: address.to_string(), address, scope: 0 }],
+            Hosts::Address(address) => {
+                return Ok(vec![Target { host: address.to_string(), address, scope: 0 }]);
+            }
             Hosts::Block(addresses) => {
                 let target = |address: IpAddr| Target { host: address.to_string(), address, scope: 0 };
-                return addresses.into_iter().map(target).collect();
+                return Ok(addresses.into_iter().map(target).collect());
             }
             Hosts::Scoped(address, interface) => format!("{address}%{interface}"),
             Hosts::Name(name) => name,
@@ -358,29 +381,18 @@ impl Probe {
             Family::Ipv4 => !self.ipv6,
             Family::Ipv6 => !self.ipv4,
         };
-        match connect::resolve(namespace, &name, 0, RESOLVING) {
-            Ok(addresses) => {
-                let most = if self.every_address { usize::MAX } else { 1 };
-                let target = |address: SocketAddr| Target {
-                    host: name.clone(),
-                    address: address.ip(),
-                    scope: if let SocketAddr::V6(v6) = address { v6.scope_id() } else { 0 },
-                };
-                let targets: Vec<Target> =
-                    addresses.into_iter().filter(family).map(target).take(most).collect();
-                if targets.is_empty() {
-                    told.unresolved(
-                        text,
-                        format!("'{text}' has no {} address", if self.ipv4 { "IPv4" } else { "IPv6" }),
-                    );
-                }
-                targets
-            }
-            Err(error) => {
-                told.unresolved(text, error.to_string());
-                Vec::new()
-            }
+        let target = |address: SocketAddr| Target {
+            host: name.clone(),
+            address: address.ip(),
+            scope: if let SocketAddr::V6(v6) = address { v6.scope_id() } else { 0 },
+        };
+        let addresses =
+            connect::resolve(namespace, &name, 0, RESOLVING).map_err(|error| error.to_string())?;
+        let targets: Vec<Target> = addresses.into_iter().filter(family).map(target).take(most).collect();
+        if targets.is_empty() {
+            return Err(format!("'{text}' has no {} address", if self.ipv4 { "IPv4" } else { "IPv6" }));
         }
+        Ok(targets)
     }
 
     fn plan(&self, group: Group, services: &Services) -> Result<Plan> {

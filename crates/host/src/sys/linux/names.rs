@@ -32,6 +32,7 @@ pub(crate) fn name_of(address: IpAddr) -> io::Result<String> {
     let none = || io::Error::new(io::ErrorKind::NotFound, "it has no name");
     match (result, CStr::from_bytes_until_nul(&name)) {
         (0, Ok(name)) => Ok(name.to_string_lossy().into_owned()),
+        (libc::EAI_AGAIN, _) => Err(io::Error::other("no name server answered")),
         (libc::EAI_SYSTEM, _) => Err(io::Error::last_os_error()),
         _ => Err(none()),
     }

@@ -7,7 +7,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use socket2::SockAddr;
-use windows_sys::Win32::Networking::WinSock::{GetNameInfoW, NI_NAMEREQD};
+use windows_sys::Win32::Networking::WinSock::{GetNameInfoW, NI_NAMEREQD, WSATRY_AGAIN};
 
 use super::bind::start_winsock;
 
@@ -37,6 +37,7 @@ pub(crate) fn name_of(address: IpAddr) -> io::Result<String> {
             let length = name.iter().position(|unit| *unit == 0).unwrap_or(LONGEST);
             Ok(String::from_utf16_lossy(name.split_at(length).0))
         }
+        WSATRY_AGAIN => Err(io::Error::other("no name server answered")),
         _ => Err(io::Error::new(io::ErrorKind::NotFound, "it has no name")),
     }
 }
