@@ -184,6 +184,7 @@ fn what_is_typed_wrong_is_one_line() {
         (&["--until", "establish>1"][..], "did you mean established?"),
         (&["--until", "listen"], "compares nothing"),
         (&["--interval", "0"], "0.05"),
+        (&["--interval", "1e18"], "86400"),
         (&["--append"], "--log"),
         (&["--from", "x.json"], "leave --from out"),
         (&["--log", "/no/such/folder/log"], "name another file"),
@@ -230,7 +231,7 @@ impl OnTerminal {
 fn keys_end_it_on_a_terminal_whose_mode_is_restored() {
     use rustix::termios::LocalModes;
     let namespace = Namespace::new();
-    for (key, ends) in [("q", "key"), ("\u{1b}", "key"), ("x\u{1b}[A", "signal")] {
+    for (key, ends) in [("q", "key"), ("\u{1b}", "key"), ("\u{1c}", "key"), ("x\u{1b}[A", "signal")] {
         let mut watching = OnTerminal::begin(&namespace);
         assert!(!watching.mode().intersects(LocalModes::ICANON | LocalModes::ECHO));
         watching.controller.write_all(key.as_bytes()).unwrap();

@@ -639,15 +639,13 @@ fn the_help_of_every_verb_is_known() {
       portolan watch --state close-wait --until 'close-wait>100' --exec notify-send 'it leaks'
       portolan watch --port 5432 --until 'listen>=1' --for 30 && start-the-rest
 
-    It looks once an interval: what opens and closes between two looks is not seen. A connection that
-    comes to a state
-    of --state, or leaves it, is a change. Counts: sockets, opened, closed, changed since the beginning,
-    and each state
-    now; compared by > >= < <= = !=. JSON is an object for each look that saw a change, on a line of its
-    own.
+    It looks once an interval: what opens and closes between two looks is not seen. A connection
+    that comes to a state of --state, or leaves it, is a change. Counts: sockets, opened, closed,
+    changed since the beginning, and each state now; compared by > >= < <= = !=. JSON is an object
+    for each look that saw a change, on a line of its own.
     Esc, q (on a terminal) and Ctrl+C end it.
-    Exit codes: 0 ended, and what --until waits for was reached; 1 it was not; 2 could not tell, or
-    typed wrong.
+    Exit codes: 0 ended, and what --until waits for was reached; 1 it was not; 2 could not tell,
+    or typed wrong.
 
     ======== hold
 

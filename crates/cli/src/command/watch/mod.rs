@@ -37,6 +37,8 @@ pub(super) use show::schema;
 const HOW: &str = "How to watch";
 /// Looks are not taken more often.
 const LEAST_INTERVAL: Duration = Duration::from_millis(50);
+/// A day.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(86_400);
 
 /// Watch what opens, closes and changes state, a line each
 #[derive(Clone, Debug, Args)]
@@ -47,11 +49,13 @@ Examples:
   portolan watch --state close-wait --until 'close-wait>100' --exec notify-send 'it leaks'
   portolan watch --port 5432 --until 'listen>=1' --for 30 && start-the-rest
 
-It looks once an interval: what opens and closes between two looks is not seen. A connection that comes to a state
-of --state, or leaves it, is a change. Counts: sockets, opened, closed, changed since the beginning, and each state
-now; compared by > >= < <= = !=. JSON is an object for each look that saw a change, on a line of its own.
+It looks once an interval: what opens and closes between two looks is not seen. A connection
+that comes to a state of --state, or leaves it, is a change. Counts: sockets, opened, closed,
+changed since the beginning, and each state now; compared by > >= < <= = !=. JSON is an object
+for each look that saw a change, on a line of its own.
 Esc, q (on a terminal) and Ctrl+C end it.
-Exit codes: 0 ended, and what --until waits for was reached; 1 it was not; 2 could not tell, or typed wrong.")]
+Exit codes: 0 ended, and what --until waits for was reached; 1 it was not; 2 could not tell,
+or typed wrong.")]
 pub(crate) struct Watch {
     #[command(flatten)]
     filter: Filter,
@@ -88,9 +92,9 @@ pub(crate) struct Watch {
 
 fn interval(text: &str) -> Result<Duration, String> {
     let interval = seconds(text)?;
-    match interval < LEAST_INTERVAL {
-        true => Err(format!("'{text}' is too short an interval; the shortest is 0.05 seconds")),
-        false => Ok(interval),
+    match (LEAST_INTERVAL..=LONGEST_INTERVAL).contains(&interval) {
+        true => Ok(interval),
+        false => Err(format!("'{text}' is no interval to look at; type 0.05 to 86400 seconds")),
     }
 }
 

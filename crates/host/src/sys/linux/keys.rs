@@ -1,7 +1,8 @@
 //! Keys that end a program that goes on: Esc and q, on the terminal it was started from.
 //!
 //! Source: termios(3), tty(4) on background processes, setpgid(2). Left out on purpose: the terminal's raw mode, in
-//! which lines would not begin at the left and Ctrl+C would be a key. SIGKILL lets nobody restore the terminal.
+//! which lines would not begin at the left and Ctrl+C would be a key. SIGKILL lets nobody restore the terminal; nor does SIGQUIT
+//! that another process sends.
 
 use std::io::{self, Read as _};
 use std::panic;
@@ -9,9 +10,14 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use rustix::process::{Signal, getpgrp, getpid, kill_process};
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr,
+};
 
 use super::handover::{EndSignals, block};
+
+/// What Ctrl+\ is where it is no signal.
+const CTRL_BACKSLASH: u8 = 28;
 
 /// The terminal's mode as it was found.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
@@ -27,6 +33,8 @@ impl EndKeys {
         let before = tcgetattr(&stdin).ok().filter(|_| is_ours())?;
         let mut by_key = before.clone();
         by_key.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
+        // Ctrl+\ would end this process before it restores anything: it becomes a key too.
+        by_key.special_codes[SpecialCodeIndex::VQUIT] = 0;
         *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
         // Where a panic ends the process nothing is dropped.
         let previous = panic::take_hook();
@@ -70,7 +78,7 @@ fn read() {
     loop {
         match io::stdin().read(&mut keys) {
             // Arrows and the like begin with Esc and go on.
-            Ok(length @ 1..) if matches!(&keys[..length], [27] | [b'q' | b'Q', ..]) => {
+            Ok(length @ 1..) if matches!(&keys[..length], [27] | [b'q' | b'Q' | CTRL_BACKSLASH, ..]) => {
                 // What waits for signals wakes up as by Ctrl+C.
                 let _ = kill_process(getpid(), Signal::INT);
             }
