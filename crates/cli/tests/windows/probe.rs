@@ -37,3 +37,10 @@ fn ports_of_a_host_are_probed_and_servers_talked_to() {
     let told = says(&["probe", &format!("127.0.0.1:{open}"), "--as", "banner"], 0);
     assert!(told.contains("220 ready"), "{told}");
 }
+
+#[test]
+fn this_machine_answers_an_echo_request() {
+    let report: Value = serde_json::from_str(&says(&["probe", "127.0.0.1", "--json"], 0)).unwrap();
+    let echo = &report["hosts"][0]["addresses"][0]["echo"];
+    assert_eq!((&echo["sent"], &echo["answers"]), (&4.into(), &4.into()), "{report}");
+}
