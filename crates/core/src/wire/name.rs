@@ -41,7 +41,8 @@ pub fn read(message: &[u8], rest: &mut Reader<'_>, field: &'static str) -> Resul
                     return Err(bad(first));
                 }
                 limit = target;
-                taken = taken.or(Some(reader.offset() - rest.offset()));
+                // Only the first pointer lies in the name itself.
+                taken = taken.or_else(|| Some(reader.offset() - rest.offset()));
                 reader = Reader::new(message);
                 reader.take(target, field)?;
             }
@@ -122,6 +123,9 @@ mod tests {
         message.extend(b"\xc0\x1a");
         message.resize(92, 0);
         message.push(0);
+        // A pointer to a name that itself ends in a pointer.
+        message.extend(b"\x01G\xc0\x28");
+        assert_eq!(at(&message, 93), Ok(("G.FOO.F.ISI.ARPA".into(), 97)));
         assert_eq!(at(&message, 20), Ok(("F.ISI.ARPA".into(), 32)));
         assert_eq!(at(&message, 40), Ok(("FOO.F.ISI.ARPA".into(), 46)));
         assert_eq!(at(&message, 64), Ok(("ARPA".into(), 66)));
