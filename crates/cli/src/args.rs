@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use portolan_host::Namespace;
 
 use crate::command::{
-    Command, budget, chart, close, completions, explain, free, hold, list, man, pick, portqry, probe, range,
-    reserve, resume, schema, snapshot, undo, wait, watch, who, why,
+    Command, budget, chart, close, completions, connect, explain, free, hold, list, man, pick, portqry,
+    probe, range, reserve, resume, schema, snapshot, undo, wait, watch, who, why,
 };
 use crate::output::{FORMATS, Format};
 
@@ -129,6 +129,7 @@ pub(crate) enum Verb {
     Probe(Box<probe::Probe>),
     #[command(name = "portqry")]
     PortQry(portqry::PortQry),
+    Connect(connect::Connect),
     Explain(explain::Explain),
     Snapshot(snapshot::Take),
     Schema(schema::Print),
@@ -157,6 +158,7 @@ impl Verb {
             Self::Hold(command) => command,
             Self::Probe(command) => command.as_ref(),
             Self::PortQry(command) => command,
+            Self::Connect(command) => command,
             Self::Explain(command) => command,
             Self::Snapshot(command) => command,
             Self::Schema(command) => command,

@@ -2,8 +2,11 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread;
 
 use portolan_testbed::servers;
 use portolan_testbed::{Answer, Namespace, program};
@@ -140,4 +143,50 @@ fn a_profile_of_ones_own_says_what_has_to_be_and_what_must_not() {
     }
     let none = probe(&namespace, &["127.0.0.1", "--profile", "/nowhere/x.toml"]).with_code(2);
     assert_eq!(none.errors.lines().count(), 1, "{none}");
+}
+
+/// Says a line to whoever connects, until the test ends; the line can be changed.
+fn greeter(namespace: &Namespace, port: u16, line: &Arc<Mutex<&'static str>>) {
+    let listener = namespace.run(|| TcpListener::bind(("127.0.0.1", port)).unwrap());
+    let line = Arc::clone(line);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let line = *line.lock().unwrap();
+            // Whoever hangs up before it has read it misses nothing.
+            let _ = stream.unwrap().write_all(line.as_bytes());
+        }
+    });
+}
+
+#[test]
+fn a_baseline_tells_what_opened_what_closed_and_who_answers_otherwise() {
+    let namespace = Namespace::new();
+    let line = Arc::new(Mutex::new("harbour 1.0 at 10:11:12\r\n"));
+    greeter(&namespace, 7001, &line);
+    let gone = namespace.run(|| TcpListener::bind("127.0.0.1:7002").unwrap());
+    let ask = |more: &[&str]| {
+        let arguments = ["127.0.0.1", "-p", "7001-7004", "--identify", "--timeout", "0.5"];
+        probe(&namespace, &[&arguments[..], more].concat())
+    };
+    let file = Kept::new(&namespace, "before.json", &ask(&["--json"]).with_code(1).output);
+    // Another time in a greeting is no change.
+    *line.lock().unwrap() = "harbour 1.0 at 11:12:13\r\n";
+    let same = ask(&["--baseline", file.name()]).with_code(0);
+    assert_eq!(same.output, "no change   4 ports compared\n", "{same}");
+    *line.lock().unwrap() = "harbour 2.0 at 11:12:13\r\n";
+    drop(gone);
+    let _new = namespace.run(|| TcpListener::bind("127.0.0.1:7003").unwrap());
+    let json = ask(&["--baseline", file.name(), "--json"]).with_code(1).json();
+    let changes = json["changed"]["changes"].as_array().unwrap();
+    let told: Vec<_> =
+        changes.iter().map(|change| (change["port"].as_u64().unwrap(), &change["kind"])).collect();
+    assert_eq!(told, [(7001, &json!("answer")), (7002, &json!("closed")), (7003, &json!("opened"))]);
+    assert_eq!(json["changed"]["compared"], 4);
+    // A file that says nothing of what is asked now tells nothing.
+    probe(&namespace, &["127.0.0.1", "-p", "9", "--baseline", file.name()]).with_code(2);
+    let broken = Kept::new(&namespace, "broken.json", "{");
+    for name in [broken.name(), "/nowhere/x.json"] {
+        let answer = ask(&["--baseline", name]).with_code(2);
+        assert!(answer.errors.contains("cannot read") && answer.errors.lines().count() == 1, "{answer}");
+    }
 }

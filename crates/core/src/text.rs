@@ -53,6 +53,51 @@ pub fn foreign(bytes: &[u8], longest: usize) -> String {
     shown
 }
 
+/// What comes piece by piece over a stream, made harmless for a terminal: lines end however the sender ends them, tabs
+/// stay, what is no UTF-8 becomes U+FFFD, and everything else that acts is shown as an escape. A character may be cut
+/// between two pieces.
+#[derive(Debug, Default)]
+pub struct Shown {
+    cut: Vec<u8>,
+    /// A line was just ended by a carriage return: what belongs to the same end is passed over.
+    returned: bool,
+}
+
+impl Shown {
+    /// The text of the next piece.
+    pub fn take(&mut self, bytes: &[u8]) -> String {
+        self.cut.extend_from_slice(bytes);
+        let whole = std::mem::take(&mut self.cut);
+        let mut shown = String::with_capacity(whole.len());
+        for chunk in whole.utf8_chunks() {
+            chunk.valid().chars().for_each(|character| self.show(character, &mut shown));
+            let invalid = chunk.invalid();
+            let at_end = whole.ends_with(invalid) && !invalid.is_empty();
+            let is_begun = std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none());
+            // Only the last one can end where the piece does.
+            if at_end && is_begun && invalid.as_ptr_range().end == whole.as_ptr_range().end {
+                self.cut = invalid.to_vec();
+            } else if !invalid.is_empty() {
+                self.show('\u{fffd}', &mut shown);
+            }
+        }
+        shown
+    }
+
+    fn show(&mut self, character: char, shown: &mut String) {
+        let returned = std::mem::replace(&mut self.returned, character == '\r');
+        match character {
+            '\n' if returned => {}
+            // RFC 854: a carriage return that is none of a line's end has a NUL behind it.
+            '\0' | '\r' if returned => self.returned = true,
+            '\r' | '\n' => shown.push('\n'),
+            '\t' => shown.push('\t'),
+            character if acts(character) => shown.extend(character.escape_default()),
+            character => shown.push(character),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +109,17 @@ mod tests {
         assert_eq!(harmless("\x1b]0;owned\x07"), "\\u{1b}]0;owned\\u{7}");
         assert_eq!(harmless("a\nb\u{9b}31m"), "a\\nb\\u{9b}31m");
         assert_eq!(harmless("exe\u{202e}gpj"), "exe\\u{202e}gpj");
+    }
+
+    #[test]
+    fn a_stream_is_harmless_wherever_it_is_cut() {
+        let stream = "login:\r\0x\x1b[2J\r\r\n\tgröße\n\r\nü".as_bytes();
+        for at in 0..=stream.len() {
+            let mut shown = Shown::default();
+            let text = shown.take(&stream[..at]) + &shown.take(&stream[at..]);
+            assert_eq!(text, "login:\nx\\u{1b}[2J\n\tgröße\n\nü", "cut at {at}");
+        }
+        assert_eq!(Shown::default().take(b"a\xffb\xc3"), "a\u{fffd}b");
     }
 
     #[test]

@@ -7,9 +7,11 @@
 //! Left out on purpose: verdicts. What a contact means for a port is said by whoever asked.
 
 mod conversation;
+mod dialogue;
 mod line;
 mod tls;
 
+pub use dialogue::{Dialogue, Heard, NotBegun, Watch};
 pub use tls::seed;
 
 use std::collections::HashMap;

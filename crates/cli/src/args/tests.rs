@@ -48,6 +48,7 @@ fn the_help_of_every_verb_is_known() {
                    command
       probe        Ask whether ports of other hosts are open, and what speaks there
       portqry      PortQry's own command line, output and exit codes: portolan portqry -n HOST -e 80
+      connect      Talk to a port: type at it, as with telnet, or let a script do it
       explain      Explain a finding or a protocol: what it means, how it comes about, what to do
       snapshot     Keep everything there is to see in a file, or what others sent, for --from
       schema       Print the JSON Schema of what a command gives with --json
@@ -710,6 +711,8 @@ fn the_help_of_every_verb_is_known() {
           --domain <DOMAIN>        Ask the hosts that a domain names for the profile: mail by MX, dc by
                                    SRV
           --name-server <ADDRESS>  Ask this name server for --domain, instead of the system's
+          --baseline <FILE>        Tell what changed since an earlier run that was kept: portolan probe
+                                   … --json > FILE
           --as <PROTOCOL>          Speak this protocol, whatever the port
           --identify               Try the likely protocols on open ports of which none is known, or
                                    that speak another one
@@ -748,6 +751,7 @@ fn the_help_of_every_verb_is_known() {
       portolan probe ns1 --as dns -p 5353/udp --set name=www.example.com
       portolan probe dc1 --profile dc
       portolan probe --profile mail --domain example.com
+      portolan probe dc1 --profile dc --baseline last.json
 
     open: something answers. closed: the host says that nobody listens. filtered: something on the way
     keeps the question or
@@ -761,8 +765,8 @@ fn the_help_of_every_verb_is_known() {
     protocol, expect
     (answers, open, closed, filtered, not-open or any), why, and follow for an endpoint mapper whose
     ports are asked too.
-    Exit codes: 0 every asked port is open (--profile: as expected); 1 some are not; 2 could not tell,
-    or typed wrong.
+    Exit codes: 0 every asked port is open (--profile: as expected; --baseline: as before); 1 some are
+    not; 2 could not tell, or typed wrong.
 
     ======== portqry
 
@@ -797,6 +801,55 @@ fn the_help_of_every_verb_is_known() {
     portolan portqry -? tells of every option. A copy or a link of the program under the name of portqry
     does the same.
     Exit codes: 0 LISTENING; 1 NOT LISTENING; 2 FILTERED, LISTENING or FILTERED; 99 nothing was asked.
+
+    ======== connect
+
+    Talk to a port: type at it, as with telnet, or let a script do it
+
+    Usage: portolan connect [OPTIONS] <HOST> <PORT>
+
+    Arguments:
+      <HOST>  A name or an address
+      <PORT>  A TCP port, or a service's name
+
+    Options:
+          --tls                Encrypt from the first byte; what is wrong with the certificate is told,
+                               and stops nothing
+          --raw                Bytes as they are: line ends as typed, nothing of telnet
+          --send <TEXT>        Send this line, and read nothing from standard input
+          --expect <TEXT>      Wait until the other end says this
+          --timeout <SECONDS>  How long is waited: for the connection, for each expected text, and for
+                               the other end after the end of input [default: 10]
+      -h, --help               Print help
+
+    Options of every command:
+          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
+                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
+                              stderr)
+          --json              Short for --format json
+          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
+                              stdin)
+          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
+                              process
+          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
+                              auto] [possible values: auto, always, never]
+
+    Examples:
+      portolan connect mail.example 25                             type; Ctrl+C or the end of input ends
+      it
+      portolan connect web.example 443 --tls
+      portolan connect db 6379 --send PING --expect +PONG          exit code 0 when it says so
+      portolan connect mail 25 --expect 220 --send 'HELO me' --expect 250 --send QUIT
+      printf 'GET / HTTP/1.0\n\n' | portolan connect web.example 80
+
+    Lines go out with the ends that internet protocols want (CR LF), and options of telnet are refused;
+    --raw sends and
+    shows bytes as they are. On a terminal control characters are shown and never obeyed. --send and
+    --expect are done in
+    the order typed; their texts know \n, \r, \t, \\ and \x1b. At the end of input the other end may
+    still finish.
+    Exit codes: 0 talked, and heard all that was expected; 1 refused, no answer, or not heard; 2 could
+    not tell.
 
     ======== explain
 

@@ -6,6 +6,7 @@ pub(crate) mod budget;
 pub(crate) mod chart;
 pub(crate) mod close;
 pub(crate) mod completions;
+pub(crate) mod connect;
 pub(crate) mod explain;
 pub(crate) mod free;
 pub(crate) mod hold;
@@ -105,6 +106,7 @@ pub(crate) static SCHEMAS: &[(&str, MakeSchema)] = &[
     ("hold", hold::schema),
     ("probe", probe::schema),
     ("probe-host", probe::way::schema),
+    ("connect", connect::schema),
     ("explain", explain::schema),
     ("snapshot", snapshot::schema),
 ];

@@ -5,6 +5,7 @@
 
 use super::{Event, Home, Protocol, Request, Session, Step, Via};
 use crate::answer::{Answer, Fields, Value};
+use crate::wire::telnet::{DO, DONT, IAC, Stretch, WILL, WONT, stretch};
 
 pub(super) static PROTOCOL: Protocol = Protocol {
     id: "telnet",
@@ -25,13 +26,6 @@ Fields: do (options that the server wants us to use), will (options that it offe
 To type yourself: portolan connect HOST 23.
 ";
 
-const SE: u8 = 240;
-const SB: u8 = 250;
-const WILL: u8 = 251;
-const WONT: u8 = 252;
-const DO: u8 = 253;
-const DONT: u8 = 254;
-const IAC: u8 = 255;
 /// The most text that is kept.
 const MOST_TEXT: usize = 4096;
 /// The most rounds of options before what there is must do.
@@ -69,50 +63,6 @@ fn start(_: &Request) -> Box<dyn Session> {
     Box::<Telnet>::default()
 }
 
-/// What a stretch of the stream says.
-#[derive(Default)]
-struct Stretch {
-    text: Vec<u8>,
-    /// DO, DONT, WILL, WONT with their option.
-    commands: Vec<(u8, u8)>,
-    /// Whether it ends inside of a command.
-    is_cut: bool,
-}
-
-fn stretch(data: &[u8]) -> Stretch {
-    let (mut found, mut rest) = (Stretch::default(), data);
-    loop {
-        rest = match rest {
-            [] => return found,
-            [IAC, verb @ WILL..=DONT, option, rest @ ..] => {
-                found.commands.push((*verb, *option));
-                rest
-            }
-            [IAC, IAC, rest @ ..] => {
-                found.text.push(IAC);
-                rest
-            }
-            [IAC, SB, inside @ ..] => match inside.windows(2).position(|pair| pair == [IAC, SE]) {
-                Some(end) => inside.get(end + 2..).unwrap_or_default(),
-                None => {
-                    found.is_cut = true;
-                    return found;
-                }
-            },
-            [IAC, WILL..=DONT] | [IAC] => {
-                found.is_cut = true;
-                return found;
-            }
-            // Other commands, such as go-ahead, have no option.
-            [IAC, _, rest @ ..] => rest,
-            [byte, rest @ ..] => {
-                found.text.push(*byte);
-                rest
-            }
-        }
-    }
-}
-
 impl Telnet {
     /// Takes a stretch over, and says what is to be refused of it. An option is refused once: who asks again does not
     /// listen.
@@ -144,7 +94,7 @@ impl Telnet {
             WILL => !self.offered.contains(&option),
             _ => false,
         };
-        if !is_end && (found.is_cut || !found.commands.iter().any(is_new)) {
+        if !is_end && (found.cut_at.is_some() || !found.commands.iter().any(is_new)) {
             return Step::More;
         }
         let refusals = self.take(found);

@@ -10,6 +10,7 @@ pub mod moment;
 pub mod name;
 pub mod netlink;
 mod reader;
+pub mod telnet;
 pub mod text;
 pub mod tls;
 pub mod uuid;

@@ -138,6 +138,19 @@ impl Line {
         }
     }
 
+    /// Whether it is encrypted.
+    pub(super) fn is_encrypted(&self) -> bool {
+        matches!(self.kind, Kind::Stream { encrypted: Some(_), .. })
+    }
+
+    /// Says under encryption that nothing more will be said.
+    pub(super) fn farewell(&mut self) {
+        if let Kind::Stream { encrypted: Some(encrypted), .. } = &mut self.kind {
+            encrypted.farewell();
+        }
+        self.flush();
+    }
+
     /// Hands to the system what it takes now. Whoever no longer listens shows when it is read from.
     fn flush(&mut self) {
         let Kind::Stream { socket, up: true, outgoing, encrypted } = &mut self.kind else { return };

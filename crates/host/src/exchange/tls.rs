@@ -78,6 +78,11 @@ impl Encrypted {
         let _ = self.connection.writer().write_all(bytes);
     }
 
+    /// Says that nothing more will be said.
+    pub(super) fn farewell(&mut self) {
+        self.connection.send_close_notify();
+    }
+
     /// Appends what is to be sent.
     pub(super) fn take_outgoing(&mut self, outgoing: &mut Vec<u8>) {
         while self.connection.wants_write() && self.connection.write_tls(outgoing).is_ok_and(|n| n > 0) {}

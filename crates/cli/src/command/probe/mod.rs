@@ -41,7 +41,7 @@ use configured::Found as Host;
 use ports::Wanted;
 use profile::Expecting;
 use target::{Hosts, Typed};
-use told::{Found, Told};
+use told::{Baseline, Found, Told};
 
 /// How long a name server is waited for.
 const RESOLVING: Duration = Duration::from_secs(15);
@@ -61,6 +61,7 @@ Examples:
   portolan probe ns1 --as dns -p 5353/udp --set name=www.example.com
   portolan probe dc1 --profile dc
   portolan probe --profile mail --domain example.com
+  portolan probe dc1 --profile dc --baseline last.json
 
 open: something answers. closed: the host says that nobody listens. filtered: something on the way keeps the question or
 the answer back. open|filtered: UDP that stays silent. unreachable: no way leads there. undecided: nothing can be told.
@@ -68,7 +69,7 @@ Without ports: the addresses of a host and their names, the way there, and wheth
 A port's protocol is chosen by the services file, then by Portolan's own table; portolan explain PROTOCOL tells of it.
 A profile of yours is a file of TOML: title, hosts, and for each port [[port]] with port, transport, protocol, expect
 (answers, open, closed, filtered, not-open or any), why, and follow for an endpoint mapper whose ports are asked too.
-Exit codes: 0 every asked port is open (--profile: as expected); 1 some are not; 2 could not tell, or typed wrong.")]
+Exit codes: 0 every asked port is open (--profile: as expected; --baseline: as before); 1 some are not; 2 could not tell, or typed wrong.")]
 pub(crate) struct Probe {
     #[arg(
         value_name = "HOST",
@@ -185,6 +186,9 @@ impl Command for Probe {
         }
         let services = session.services();
         let mut told = Told::new(services.clone(), self.all);
+        if let Some(file) = &self.expecting.baseline {
+            told.compare(Baseline::read(file).map_err(Misuse)?);
+        }
         let groups = self.groups(session.namespace(), &services, &mut told)?;
         let started = Instant::now();
         let plans: Vec<Plan> =

@@ -33,6 +33,9 @@ pub(super) struct Expecting {
     /// Ask this name server for --domain, instead of the system's
     #[arg(long, value_name = "ADDRESS", requires = "domain", value_parser = name_server)]
     pub(super) name_server: Option<SocketAddr>,
+    /// Tell what changed since an earlier run that was kept: portolan probe … --json > FILE
+    #[arg(long, value_name = "FILE")]
+    pub(super) baseline: Option<String>,
 }
 
 fn help() -> String {

@@ -1,5 +1,6 @@
 //! What `probe` tells: every verdict for machines, the telling ones first for people.
 
+mod changed;
 mod judged;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,9 @@ use crate::exit::Exit;
 use crate::report::{Block, Line, Report, Tone};
 use crate::text::{counted, grouped};
 
+use changed::Changed;
+
+pub(super) use changed::Baseline;
 pub(super) use judged::Judged;
 
 /// Results that are kept one by one; beyond them only what is open, and how many the others are.
@@ -46,6 +50,8 @@ struct Probing {
     complete: bool,
     /// What the profile expects, where one was asked for; the exit code is about it then.
     profile: Option<Judged>,
+    /// What changed since an earlier run, where one was asked for; the exit code is about it then.
+    changed: Option<Changed>,
     /// How long it took, in milliseconds.
     elapsed_ms: u64,
 }
@@ -121,6 +127,7 @@ pub(super) struct Told {
     unresolved: Vec<Unresolved>,
     complete: bool,
     profile: Option<(&'static Profile, Judged)>,
+    baseline: Option<Baseline>,
 }
 
 /// What was found under one plan; keeps the dull results only while there are few.
@@ -144,7 +151,12 @@ impl Found {
 impl Told {
     pub(super) fn new(services: Arc<Services>, all: bool) -> Self {
         let (results, omitted, unresolved) = (Vec::new(), BTreeMap::new(), Vec::new());
-        Self { services, all, results, omitted, unresolved, complete: true, profile: None }
+        Self { services, all, results, omitted, unresolved, complete: true, profile: None, baseline: None }
+    }
+
+    /// An earlier run that what is found is to be compared with.
+    pub(super) fn compare(&mut self, baseline: Baseline) {
+        self.baseline = Some(baseline);
     }
 
     /// A profile that what is found is to be held against.
@@ -204,13 +216,18 @@ impl Told {
         }
     }
 
-    fn exit(&self) -> Exit {
+    fn exit(&self, changed: Option<&Changed>) -> Exit {
         let open = self.results.iter().filter(|result| result.state == PortState::Open).count();
         let told = self.results.iter().any(|result| result.state != PortState::Undecided)
             || !self.omitted.is_empty();
-        let met = match &self.profile {
-            Some((_, judged)) => judged.passed(),
-            None => open == self.results.len() && self.omitted.is_empty(),
+        if changed.is_some_and(|changed| !changed.tells() || !self.omitted.is_empty()) {
+            return Exit::Unclear;
+        }
+        let unchanged = changed.is_none_or(Changed::is_empty);
+        let met = match (&self.profile, changed) {
+            (Some((_, judged)), _) => judged.passed() && unchanged,
+            (None, Some(_)) => unchanged,
+            (None, None) => open == self.results.len() && self.omitted.is_empty(),
         };
         match (told, met && self.complete && self.unresolved.is_empty()) {
             (false, _) => Exit::Unclear,
@@ -224,10 +241,15 @@ impl Told {
         if let Some((profile, judged)) = &mut self.profile {
             judged.judge(profile, &self.results);
         }
-        let exit = self.exit();
-        let blocks = match &self.profile {
-            Some((_, judged)) => judged.blocks(),
-            None => self.blocks(elapsed),
+        let changed = self.baseline.as_ref().map(|baseline| baseline.compare(&self.results));
+        let exit = self.exit(changed.as_ref());
+        let blocks = match (&self.profile, &changed) {
+            (Some((_, judged)), Some(changed)) => {
+                [judged.blocks(), vec![Block::gap()], changed.blocks()].into_iter().flatten().collect()
+            }
+            (Some((_, judged)), None) => judged.blocks(),
+            (None, Some(changed)) => changed.blocks(),
+            (None, None) => self.blocks(elapsed),
         };
         let aside = self.unresolved.iter().map(|unresolved| unresolved.reason.clone()).collect();
         let columns = [
@@ -262,6 +284,7 @@ impl Told {
             unresolved: self.unresolved,
             complete: self.complete,
             profile: self.profile.map(|(_, judged)| judged),
+            changed,
             elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         };
         Report { exit, aside, gaps: None, ..Report::new(body, blocks, rows, Vec::new()) }

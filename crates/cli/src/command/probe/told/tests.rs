@@ -102,7 +102,7 @@ fn many_dull_ports_are_told_in_a_line() {
 
 #[test]
 fn the_exit_code_says_whether_all_is_open_or_nothing_is_known() {
-    let exit = |results| told(&plan(&[1, 2]), results).exit();
+    let exit = |results| told(&plan(&[1, 2]), results).exit(None);
     let open = |port| probed(port, PortState::Open, Reason::SynAck);
     assert_eq!(exit(vec![open(0), open(1)]), Exit::Fine);
     assert_eq!(exit(vec![open(0), probed(1, PortState::Closed, Reason::Reset)]), Exit::Not);

@@ -1,0 +1,160 @@
+//! `portolan connect`, typed against real servers and against ends that misbehave.
+#![cfg(target_os = "linux")]
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::thread;
+
+use portolan_testbed::servers;
+use portolan_testbed::{Answer, Namespace, program};
+
+fn connect(namespace: &Namespace, arguments: &[&str]) -> Command {
+    let mut command = namespace.command(program("portolan"));
+    command.arg("connect").args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn scripted(namespace: &Namespace, arguments: &[&str]) -> Answer {
+    Answer::of(&mut connect(namespace, arguments))
+}
+
+/// What came of typing that.
+fn typed(namespace: &Namespace, arguments: &[&str], input: &[u8]) -> Answer {
+    let mut command = connect(namespace, arguments);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    Answer {
+        command: arguments.join(" "),
+        code: output.status.code(),
+        output: String::from_utf8_lossy(&output.stdout).into_owned(),
+        errors: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Does something with the first connection to a port of the namespace; what it gave.
+fn serve<T: Send + 'static>(
+    namespace: &Namespace,
+    port: u16,
+    serve: impl FnOnce(TcpStream) -> T + Send + 'static,
+) -> thread::JoinHandle<T> {
+    let listener = namespace.run(|| TcpListener::bind(("127.0.0.1", port)).unwrap());
+    thread::spawn(move || serve(listener.accept().unwrap().0))
+}
+
+#[test]
+fn a_script_talks_to_a_mail_server_and_a_terminal_server() {
+    let namespace = Namespace::new();
+    let _servers = (servers::opensmtpd(&namespace), servers::telnetd(&namespace), servers::redis(&namespace));
+    let hello =
+        ["127.0.0.1", "smtp", "--expect", "220", "--send", "HELO me", "--expect", "\n250", "--send", "QUIT"];
+    let answer = scripted(&namespace, &hello).with_code(0);
+    assert!(answer.output.contains("\r\n221"), "the answer to the last line is shown: {answer}");
+    // It asks for options first, and goes on when they are refused.
+    let login = scripted(&namespace, &["127.0.0.1", "23", "--expect", "login:"]).with_code(0);
+    assert!(!login.output.contains('\u{fffd}'), "{login}");
+    scripted(&namespace, &["127.0.0.1", "6379", "--send", "PING", "--expect", "+PONG"]).with_code(0);
+    let not = ["127.0.0.1", "6379", "--send", "PING", "--expect", "+GNOP", "--timeout", "0.3"];
+    let answer = scripted(&namespace, &not).with_code(1);
+    assert!(answer.errors.contains("0.3 s are over, and '+GNOP' was not heard"), "{answer}");
+}
+
+#[test]
+fn an_encrypted_session_says_what_is_wrong_with_the_certificate_and_goes_on() {
+    let namespace = Namespace::new();
+    let _nginx = servers::nginx(&namespace);
+    let page = typed(&namespace, &["127.0.0.1", "443", "--tls"], b"GET / HTTP/1.0\n\n").with_code(0);
+    assert!(page.output.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
+    assert!(page.errors.contains("the certificate: it signs itself"), "{page}");
+    let plain = scripted(&namespace, &["127.0.0.1", "80", "--tls"]).with_code(1);
+    assert!(plain.errors.contains("no TLS") && plain.errors.lines().count() == 1, "{plain}");
+}
+
+#[test]
+fn lines_end_as_protocols_want_it_and_raw_bytes_stay_what_they_are() {
+    let namespace = Namespace::new();
+    for (port, options, expected) in
+        [(7001, &[][..], &b"a\r\nb\r\nc\xff"[..]), (7002, &["--raw"][..], &b"a\nb\r\nc\xff"[..])]
+    {
+        let server = serve(&namespace, port, |mut stream| {
+            let mut heard = Vec::new();
+            // To the end of input; what is said after it is still heard.
+            stream.read_to_end(&mut heard).unwrap();
+            stream.write_all(b"good\xff\xffbye\n").unwrap();
+            heard
+        });
+        let name = port.to_string();
+        let answer =
+            typed(&namespace, &[&["127.0.0.1", &name], options].concat(), b"a\nb\r\nc\xff").with_code(0);
+        assert_eq!(server.join().unwrap(), expected);
+        assert!(answer.output.starts_with("good") && answer.output.ends_with("bye\n"), "{answer}");
+    }
+}
+
+#[test]
+fn options_are_refused_and_a_terminal_gets_no_commands() {
+    let namespace = Namespace::new();
+    let server = serve(&namespace, 7001, |mut stream| {
+        stream.write_all(b"\xff\xfd\x18\xff\xfb\x01\x1b]0;owned\x07\x1b[2J\r\nlogin: ").unwrap();
+        let mut refusals = [0; 6];
+        stream.read_exact(&mut refusals).unwrap();
+        refusals
+    });
+    // script(1) gives it a terminal; the other end ends first, since standard input stays open.
+    let line = format!("'{}' connect 127.0.0.1 7001", program("portolan").display());
+    let mut command = namespace.command("script");
+    command.args(["-qefc", &line, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let input = child.stdin.take();
+    let shown = child.wait_with_output().unwrap();
+    drop(input);
+    let output = String::from_utf8_lossy(&shown.stdout);
+    assert_eq!(shown.status.code(), Some(0), "{output}");
+    assert_eq!(server.join().unwrap(), *b"\xff\xfc\x18\xff\xfe\x01");
+    assert!(output.contains("\\u{1b}]0;owned\\u{7}\\u{1b}[2J\r\nlogin: "), "{output}");
+    assert!(!output.contains('\u{1b}'), "{output}");
+}
+
+#[test]
+fn ctrl_c_hangs_up_as_one_should() {
+    let namespace = Namespace::new();
+    let (greeted, is_greeted) = std::sync::mpsc::channel();
+    let server = serve(&namespace, 7001, move |mut stream| {
+        greeted.send(()).unwrap();
+        // An end, and no reset.
+        stream.read_to_end(&mut Vec::new())
+    });
+    let mut command = connect(&namespace, &["127.0.0.1", "7001"]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    is_greeted.recv().unwrap();
+    let pid = child.id().to_string();
+    assert!(namespace.command("kill").args(["-INT", &pid]).status().unwrap().success());
+    // Standard input stays open: nothing but the signal ends it.
+    assert_eq!(server.join().unwrap().unwrap(), 0);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn what_cannot_be_reached_is_told_in_one_line() {
+    let namespace = Namespace::new();
+    let rules = "add table ip t; add chain ip t c { type filter hook input priority 0; }; \
+                 add rule ip t c tcp dport 81 drop; add rule ip t c tcp dport 82 reject with icmp admin-prohibited";
+    assert!(namespace.command("nft").arg(rules).status().unwrap().success());
+    for (arguments, code, part) in [
+        (&["127.0.0.1", "80"][..], 1, "nobody listens there; see: portolan probe 127.0.0.1 -p 80"),
+        (&["127.0.0.1", "81", "--timeout", "0.3"], 1, "no answer from 127.0.0.1:81 within 0.3 s"),
+        (&["127.0.0.1", "82"], 1, "cannot be reached"),
+        (&["no-such-host.invalid", "80"], 2, "cannot resolve 'no-such-host.invalid'"),
+        (&["127.0.0.1", "70000"], 2, "port 70000 is too large"),
+        (&["127.0.0.1", "80-81"], 2, "is not one TCP port"),
+        (&["127.0.0.1", "80", "--send", "\\q"], 2, "is no escape"),
+    ] {
+        let answer = scripted(&namespace, arguments).with_code(code);
+        assert!(
+            answer.errors.contains(part) && answer.errors.lines().count() == 1,
+            "{arguments:?}: {answer}"
+        );
+    }
+}
