@@ -4,14 +4,25 @@ use clap::CommandFactory as _;
 
 use super::*;
 
-/// The help of portolan and of every verb, as `--help` prints it where the output is no terminal.
+/// The help of portolan and of every verb, as `--help` prints it where the output is no terminal; options of every
+/// command stand once, and a verb whose page has them otherwise shows how.
 fn helps() -> String {
     let verbs: Vec<String> =
         Portolan::command().get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
-    let mut text = String::new();
+    let (mut text, mut general) = (String::new(), String::new());
     for verb in std::iter::once("").chain(verbs.iter().map(String::as_str)) {
         let words = ["portolan", verb, "--help"].into_iter().filter(|word| !word.is_empty());
         let help = Portolan::command().term_width(100).try_get_matches_from(words).unwrap_err();
+        let help = help.to_string();
+        let section = help.split("\n\n").find(|section| section.starts_with("Options of every command:"));
+        let section = section.unwrap_or_default();
+        let help = match section == general {
+            true => help.replacen(section, "Options of every command", 1),
+            false => help.clone(),
+        };
+        if general.is_empty() {
+            general = section.to_owned();
+        }
         text.push_str(&format!("======== {verb}\n\n{help}\n"));
     }
     // Lines that clap fills up with spaces would not survive an editor.
@@ -88,17 +99,7 @@ fn the_help_of_every_verb_is_known() {
     Options:
       -h, --help  Print help
 
-    Options of every command:
-          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
-                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
-                              stderr)
-          --json              Short for --format json
-          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
-                              stdin)
-          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
-                              process
-          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
-                              auto] [possible values: auto, always, never]
+    Options of every command
 
     Examples:
       portolan
@@ -144,17 +145,7 @@ fn the_help_of_every_verb_is_known() {
                               state, transport, family, process, name, user, unit, container, port,
                               local, remote, remote-port, service]
 
-    Options of every command:
-          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
-                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
-                              stderr)
-          --json              Short for --format json
-          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
-                              stdin)
-          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
-                              process
-          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
-                              auto] [possible values: auto, always, never]
+    Options of every command
 
     Examples:
       portolan list --listening
@@ -178,17 +169,7 @@ fn the_help_of_every_verb_is_known() {
           --first  Stop at the first holder found of each socket: quicker, and others may share it
       -h, --help   Print help
 
-    Options of every command:
-          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
-                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
-                              stderr)
-          --json              Short for --format json
-          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
-                              stdin)
-          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
-                              process
-          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
-                              auto] [possible values: auto, always, never]
+    Options of every command
 
     Examples:
       portolan who 8080
@@ -210,17 +191,7 @@ fn the_help_of_every_verb_is_known() {
           --user <USER>  Ask for this user, by name or id
       -h, --help         Print help
 
-    Options of every command:
-          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
-                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
-                              stderr)
-          --json              Short for --format json
-          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
-                              stdin)
-          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
-                              process
-          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
-                              auto] [possible values: auto, always, never]
+    Options of every command
 
     Examples:
       portolan why 8080
@@ -248,17 +219,7 @@ fn the_help_of_every_verb_is_known() {
     Options:
       -h, --help  Print help
 
-    Options of every command:
-          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
-                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
-                              stderr)
-          --json              Short for --format json
-          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
-                              stdin)
-          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
-                              process
-          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
-                              auto] [possible values: auto, always, never]
+    Options of every command
 
     Examples:
       portolan range                           what is set, now and after a restart
@@ -282,17 +243,7 @@ fn the_help_of_every_verb_is_known() {
     Options:
       -h, --help  Print help
 
-    Options of every command:
-          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
-                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
-                              stderr)
-          --json              Short for --format json
-          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
-                              stdin)
-          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
-                              process
-          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
-                              auto] [possible values: auto, always, never]
+    Options of every command
 
     Examples:
       portolan reserve                                     what is reserved, by whom, and who listens
@@ -321,17 +272,7 @@ fn the_help_of_every_verb_is_known() {
                               apart
       -h, --help              Print help
 
-    Options of every command:
-          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
-                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
-                              stderr)
-          --json              Short for --format json
-          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
-                              stdin)
-          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
-                              process
-          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
-                              auto] [possible values: auto, always, never]
+    Options of every command
 
     Examples:
       portolan budget
@@ -367,17 +308,7 @@ fn the_help_of_every_verb_is_known() {
       -y, --yes                      Do it without asking
       -h, --help                     Print help
 
-    Options of every command:
-          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
-                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
-                              stderr)
-          --json              Short for --format json
-          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
-                              stdin)
-          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
-                              process
-          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
-                              auto] [possible values: auto, always, never]
+    Options of every command
 
     Examples:
       portolan free 8080 --dry-run      what would be stopped, and what else that hits
@@ -419,17 +350,7 @@ fn the_help_of_every_verb_is_known() {
           --user <USER>              Of this user, by name or id
           --unit <UNIT>              Of this systemd unit; * stands for any characters
 
-    Options of every command:
-          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
-                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
-                              stderr)
-          --json              Short for --format json
-          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
-                              stdin)
-          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
-                              process
-          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
-                              auto] [possible values: auto, always, never]
+    Options of every command
 
     Examples:
       portolan close --local 10.0.0.5:51514            one connection, by its near end
@@ -455,17 +376,7 @@ fn the_help_of_every_verb_is_known() {
       -y, --yes      Do it without asking
       -h, --help     Print help
 
-    Options of every command:
-          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
-                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
-                              stderr)
-          --json              Short for --format json
-          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
-                              stdin)
-          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
-                              process
-          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
-                              auto] [possible values: auto, always, never]
+    Options of every command
 
     Examples:
       portolan undo --list     what was changed on this machine, by number
@@ -486,17 +397,7 @@ fn the_help_of_every_verb_is_known() {
       -y, --yes      Do it without asking
       -h, --help     Print help
 
-    Options of every command:
-          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
-                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
-                              stderr)
-          --json              Short for --format json
-          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
-                              stdin)
-          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
-                              process
-          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
-                              auto] [possible values: auto, always, never]
+    Options of every command
 
     Examples:
       portolan undo --list     what was begun, and what comes next of it
@@ -520,17 +421,7 @@ fn the_help_of_every_verb_is_known() {
                                 later
       -h, --help                Print help
 
-    Options of every command:
-          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
-                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
-                              stderr)
-          --json              Short for --format json
-          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
-                              stdin)
-          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
-                              process
-          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
-                              auto] [possible values: auto, always, never]
+    Options of every command
 
     Examples:
       portolan pick
@@ -559,17 +450,7 @@ fn the_help_of_every_verb_is_known() {
           --transport <tcp|udp>  tcp or udp; tcp when not said
       -h, --help                 Print help
 
-    Options of every command:
-          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
-                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
-                              stderr)
-          --json              Short for --format json
-          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
-                              stdin)
-          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
-                              process
-          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
-                              auto] [possible values: auto, always, never]
+    Options of every command
 
     Examples:
       portolan wait 8080 --for free --timeout 60      until it binds: TIME_WAIT is waited for too
@@ -622,17 +503,7 @@ fn the_help_of_every_verb_is_known() {
           --exec <PROGRAM ARG…>...  Run this when --until is reached, or else whenever something
                                     changed; its output goes to stderr; it must come last
 
-    Options of every command:
-          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
-                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
-                              stderr)
-          --json              Short for --format json
-          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
-                              stdin)
-          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
-                              process
-          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
-                              auto] [possible values: auto, always, never]
+    Options of every command
 
     Examples:
       portolan watch --port 8080
@@ -666,17 +537,7 @@ fn the_help_of_every_verb_is_known() {
                                says
       -h, --help               Print help
 
-    Options of every command:
-          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
-                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
-                              stderr)
-          --json              Short for --format json
-          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
-                              stdin)
-          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
-                              process
-          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
-                              auto] [possible values: auto, always, never]
+    Options of every command
 
     Examples:
       portolan hold 8080                          until Ctrl+C
@@ -729,17 +590,7 @@ fn the_help_of_every_verb_is_known() {
           --all                    Show every port, also where many are closed or filtered
       -h, --help                   Print help
 
-    Options of every command:
-          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
-                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
-                              stderr)
-          --json              Short for --format json
-          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
-                              stdin)
-          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
-                              process
-          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
-                              auto] [possible values: auto, always, never]
+    Options of every command
 
     Examples:
       portolan probe db.example
@@ -780,17 +631,7 @@ fn the_help_of_every_verb_is_known() {
     Options:
       -h, --help  Print help
 
-    Options of every command:
-          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
-                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
-                              stderr)
-          --json              Short for --format json
-          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
-                              stdin)
-          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
-                              process
-          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
-                              auto] [possible values: auto, always, never]
+    Options of every command
 
     Examples:
       portolan portqry -n dc1 -e 389 -p both
@@ -822,17 +663,7 @@ fn the_help_of_every_verb_is_known() {
                                the other end after the end of input [default: 10]
       -h, --help               Print help
 
-    Options of every command:
-          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
-                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
-                              stderr)
-          --json              Short for --format json
-          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
-                              stdin)
-          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
-                              process
-          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
-                              auto] [possible values: auto, always, never]
+    Options of every command
 
     Examples:
       portolan connect mail.example 25                             type; Ctrl+C or the end of input ends
@@ -863,17 +694,7 @@ fn the_help_of_every_verb_is_known() {
     Options:
       -h, --help  Print help
 
-    Options of every command:
-          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
-                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
-                              stderr)
-          --json              Short for --format json
-          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
-                              stdin)
-          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
-                              process
-          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
-                              auto] [possible values: auto, always, never]
+    Options of every command
 
     Examples:
       portolan explain                      every rule and protocol in a line
@@ -893,17 +714,7 @@ fn the_help_of_every_verb_is_known() {
                               machine (- reads stdin)
       -h, --help              Print help
 
-    Options of every command:
-          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
-                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
-                              stderr)
-          --json              Short for --format json
-          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
-                              stdin)
-          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
-                              process
-          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
-                              auto] [possible values: auto, always, never]
+    Options of every command
 
     Examples:
       portolan snapshot --out before.json
@@ -931,17 +742,7 @@ fn the_help_of_every_verb_is_known() {
     Options:
       -h, --help  Print help
 
-    Options of every command:
-          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
-                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
-                              stderr)
-          --json              Short for --format json
-          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
-                              stdin)
-          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
-                              process
-          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
-                              auto] [possible values: auto, always, never]
+    Options of every command
 
     Examples:
       portolan schema list
@@ -959,17 +760,7 @@ fn the_help_of_every_verb_is_known() {
     Options:
       -h, --help  Print help
 
-    Options of every command:
-          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
-                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
-                              stderr)
-          --json              Short for --format json
-          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
-                              stdin)
-          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
-                              process
-          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
-                              auto] [possible values: auto, always, never]
+    Options of every command
 
     Examples:
       portolan completions bash > /etc/bash_completion.d/portolan
@@ -989,17 +780,7 @@ fn the_help_of_every_verb_is_known() {
           --out <DIRECTORY>  Write every page to this directory
       -h, --help             Print help
 
-    Options of every command:
-          --format <FORMAT>   How to write the answer: table (for people, the default), json (for
-                              programs, see: portolan schema), csv (for spreadsheets, with gaps on
-                              stderr)
-          --json              Short for --format json
-          --from <FILE>       Answer from a snapshot file instead of this machine (- reads it from
-                              stdin)
-          --netns <NAME|PID>  Look at another network namespace: a name below /run/netns, or that of a
-                              process
-          --color <WHEN>      When to use colour; auto: on a terminal, unless NO_COLOR is set [default:
-                              auto] [possible values: auto, always, never]
+    Options of every command
 
     Examples:
       portolan man why | man -l -
