@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn subnegotiations_and_doubled_bytes_are_understood() {
         let found = stretch(b"a\xff\xff\xff\xfa\x18\x01\xff\xf0b\xff\xf9c\xff\xfa\x18");
-        assert_eq!((found.text, found.commands, found.is_cut), (b"a\xffbc".to_vec(), vec![], true));
+        assert_eq!((found.text, found.commands, found.cut_at.is_some()), (b"a\xffbc".to_vec(), vec![], true));
     }
 
     #[test]

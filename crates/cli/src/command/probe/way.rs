@@ -110,6 +110,7 @@ impl Probe {
         !chooses
             && !speaks
             && self.expecting.profile.is_none()
+            && self.expecting.baseline.is_none()
             && !self.hosts.is_empty()
             && self.source_port.is_none()
             && self.hosts.iter().all(without)
