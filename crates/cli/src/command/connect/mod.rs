@@ -96,7 +96,7 @@ impl Command for Connect {
         let (address, dialogue) = self.reach(session, port, &signals)?;
         let report = self.report(address, &dialogue);
         let (script, raw, timeout) = (self.script.clone(), self.raw, self.timeout);
-        let after: After = Box::new(move || Talk::new(dialogue, script, raw, timeout)?.to_the_end(&signals));
+        let after: After = Box::new(move || Talk::new(dialogue, script, raw, timeout)?.run(&signals));
         Ok(Output::Then(report, after))
     }
 }

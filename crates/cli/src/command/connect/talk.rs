@@ -115,7 +115,7 @@ impl Talk {
     }
 
     /// Talks until either end has ended, the script is through, or somebody breaks it off.
-    pub(super) fn to_the_end(mut self, signals: &EndSignals) -> Result<Exit> {
+    pub(super) fn run(mut self, signals: &EndSignals) -> Result<Exit> {
         if !self.is_scripted {
             let shared = Arc::clone(&self.shared);
             // It may wait for a key for ever: it ends with the program.
