@@ -148,7 +148,7 @@ fn what_cannot_be_reached_is_told_in_one_line() {
         (&["127.0.0.1", "82"], 1, "cannot be reached"),
         (&["no-such-host.invalid", "80"], 2, "cannot resolve 'no-such-host.invalid'"),
         (&["127.0.0.1", "70000"], 2, "port 70000 is too large"),
-        (&["127.0.0.1", "80-81"], 2, "is not one TCP port"),
+        (&["127.0.0.1", "smpt"], 2, "names no TCP port"),
         (&["127.0.0.1", "80", "--send", "\\q"], 2, "is no escape"),
     ] {
         let answer = scripted(&namespace, arguments).with_code(code);

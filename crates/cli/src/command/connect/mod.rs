@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use portolan_core::port::Port;
 use portolan_core::probe::Refusal;
 use portolan_core::socket::Transport;
 use portolan_host::connect::resolve;
@@ -20,11 +21,11 @@ use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 
 use crate::cells::{Column, Table};
-use crate::command::probe::ports;
 use crate::command::{After, Command, Output};
 use crate::exit::{Exit, Misuse, Refused};
 use crate::report::Report;
 use crate::source::Session;
+use crate::text::nearest;
 use crate::typed::seconds;
 use script::Script;
 use talk::Talk;
@@ -103,10 +104,17 @@ impl Command for Connect {
 
 impl Connect {
     fn port(&self, session: &Session) -> Result<u16, Misuse> {
-        match &ports::parse(&self.port, &[Transport::Tcp], &session.services()).map_err(Misuse)?[..] {
-            [(Transport::Tcp, port)] => Ok(*port),
-            _ => Err(Misuse(format!("'{}' is not one TCP port; type one, as in 25 or smtp", self.port))),
+        let text = &self.port;
+        if text.starts_with(|c: char| c.is_ascii_digit()) {
+            return text.parse().map(Port::number).map_err(|error| Misuse(format!("{error}")));
         }
+        let services = session.services();
+        services.port(Transport::Tcp, text).map(Port::number).ok_or_else(|| {
+            let names = services.names().map(|(_, _, name)| name);
+            let hint =
+                nearest(text, names).map_or_else(String::new, |name| format!("; did you mean {name}?"));
+            Misuse(format!("'{text}' names no TCP port{hint}; ports are 1 to 65535"))
+        })
     }
 
     /// A connection with the first of the host's addresses that takes one.
