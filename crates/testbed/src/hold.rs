@@ -150,15 +150,20 @@ impl Kept {
     /// Nothing that a process holds: a TIME_WAIT at the word's address, which the side that closes first keeps.
     fn leave_time_wait(&mut self, word: &Word) -> anyhow::Result<Holding> {
         let mut addresses = Vec::new();
+        let (listens, from) = match word.closed_by_client {
+            true => (word.connect.unwrap_or(SocketAddr::new(word.at.ip(), 0)), Some(word.at)),
+            false => (word.at, word.from),
+        };
+        // The listener's port is its own, whatever the client leaves to connect().
+        let listen = || listener(&Word { no_port: false, ..word.clone() }, listens);
+        // Where clients close one listener does for all: to bind its port again at once fails while a server's end of it
+        // still waits for its last acknowledgement.
+        let common = if word.closed_by_client { Some(listen()?) } else { None };
         for _ in 0..word.count {
-            let (listens, from) = match word.closed_by_client {
-                true => (word.connect.unwrap_or(SocketAddr::new(word.at.ip(), 0)), Some(word.at)),
-                false => (word.at, word.from),
-            };
-            // The listener's port is its own, whatever the client leaves to connect().
-            let listener = listener(&Word { no_port: false, ..word.clone() }, listens)?;
-            let client = client(word, from, local(&listener)?)?;
-            let server = accepted(&listener)?;
+            let own = if common.is_none() { Some(listen()?) } else { None };
+            let Some(listener) = common.as_ref().or(own.as_ref()) else { continue };
+            let client = client(word, from, local(listener)?)?;
+            let server = accepted(listener)?;
             let (first, second) = if word.closed_by_client { (client, server) } else { (server, client) };
             addresses.push(local(&first)?);
             drop(first);
