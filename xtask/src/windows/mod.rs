@@ -9,7 +9,9 @@ mod wine;
 pub(crate) use imports::check;
 pub(crate) use wine::{Wine, windows_path};
 
-use crate::packages;
+use anyhow::bail;
+
+use crate::{packages, target_folder};
 
 /// The target: the one that links without anything of Microsoft's.
 pub(crate) const TARGET: &str = "x86_64-pc-windows-gnu";
@@ -19,6 +21,14 @@ pub(crate) const CRATES: [&str; 6] = ["-p", "portolan-core", "-p", "portolan-hos
 
 /// Installs what is missing.
 pub(crate) fn prepare() -> anyhow::Result<Wine> {
+    // mingw's dlltool takes a folder's name apart at its blanks.
+    let folder = target_folder();
+    if folder.to_string_lossy().contains(char::is_whitespace) {
+        let folder = folder.display();
+        bail!(
+            "mingw-w64 cannot link in {folder}, for its blanks: set CARGO_TARGET_DIR to a folder without, or clone there"
+        );
+    }
     packages::install(packages::WINDOWS)?;
     library::ready()?;
     Wine::ready()
