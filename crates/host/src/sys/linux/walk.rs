@@ -41,7 +41,8 @@ fn processes() -> io::Result<Vec<u32>> {
 /// A process, or a range of its descriptors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Share {
-    Whole(u32),
+    /// With how many descriptors it had.
+    Whole(u32, u32),
     Part(u32, Range<u32>),
 }
 
@@ -139,15 +140,27 @@ impl Walk {
         while !self.is_done() {
             // Read before the shares: whoever is not visiting any more has added all of its shares.
             let visiting = self.visiting.load(Ordering::SeqCst);
-            let share = locked(&self.shares).pop();
-            match share {
-                Some(Share::Whole(pid)) => self.iterate(pid, &mut found),
+            match self.next_share() {
+                Some(Share::Whole(pid, _)) => self.iterate(pid, &mut found),
                 Some(Share::Part(pid, range)) => self.search(pid, range, &mut found),
                 None if visiting > 0 => thread::yield_now(),
                 None => break,
             }
         }
         locked(&self.found).append(&mut found);
+    }
+
+    /// What is next of the large processes: all of one where the iterator is there for it, else a part.
+    fn next_share(&self) -> Option<Share> {
+        let mut shares = locked(&self.shares);
+        if let Some(Share::Whole(pid, count)) = shares.last()
+            && self.iterator().is_none()
+        {
+            let parts = parts(*pid, *count);
+            shares.pop();
+            shares.extend(parts);
+        }
+        shares.pop()
     }
 
     /// What was found, and what could not be read.
@@ -195,11 +208,7 @@ impl Walk {
                 let count = descriptors.count();
                 if count > 2 * SHARE {
                     self.large.fetch_add(count.into(), Ordering::Relaxed);
-                    let parts = match self.iterator() {
-                        Some(_) => vec![Share::Whole(pid)],
-                        None => parts(pid, count),
-                    };
-                    locked(&self.shares).extend(parts);
+                    locked(&self.shares).push(Share::Whole(pid, count));
                 } else {
                     self.search_open(pid, &descriptors, 0..u32::MAX, found);
                 }
