@@ -28,6 +28,7 @@ pub mod range;
 pub mod rehearsal;
 pub mod remedy;
 pub mod room;
+pub mod series;
 pub mod snapshot;
 pub mod snapshot_file;
 pub mod socket;
