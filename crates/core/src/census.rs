@@ -61,8 +61,13 @@ pub struct States([u32; State::ALL.len()]);
 impl States {
     /// One more.
     pub fn add(&mut self, state: State) {
+        self.add_many(state, 1);
+    }
+
+    /// So many more.
+    pub fn add_many(&mut self, state: State, many: u32) {
         if let Some(count) = self.0.get_mut(state as usize) {
-            *count += 1;
+            *count += many;
         }
     }
 

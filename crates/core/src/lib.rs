@@ -25,6 +25,7 @@ pub mod port;
 pub mod probe;
 pub mod profile;
 pub mod range;
+pub mod record;
 pub mod rehearsal;
 pub mod remedy;
 pub mod room;

@@ -17,7 +17,8 @@ use crate::{packages, target_folder};
 pub(crate) const TARGET: &str = "x86_64-pc-windows-gnu";
 
 /// The crates that are for Windows too; testbed and xtask are Linux programs.
-pub(crate) const CRATES: [&str; 6] = ["-p", "portolan-core", "-p", "portolan-host", "-p", "portolan"];
+pub(crate) const CRATES: [&str; 8] =
+    ["-p", "portolan-core", "-p", "portolan-host", "-p", "portolan-history", "-p", "portolan"];
 
 /// Installs what is missing.
 pub(crate) fn prepare() -> anyhow::Result<Wine> {
