@@ -11,6 +11,7 @@ pub mod census;
 pub mod change;
 pub mod changes;
 pub mod conflict;
+pub mod course;
 pub mod diagnose;
 pub mod excluded;
 pub mod growth;

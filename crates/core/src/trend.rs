@@ -4,7 +4,9 @@
 //! of wild samples do not move it; Kendall's rank test says whether there is a trend at all. Beyond the textbook, since
 //! counts of sockets are not independent samples: a trend must hold in each third of the time by itself, which tells
 //! growth from a step, and over the whole time it must come to more than what is scattered about it, which tells it
-//! from waves and noise. Left out on purpose: seasons. Whatever is not steady growth is "no trend", and no alarm. A part
+//! from waves and noise. What is scattered about the line is seldom independent either (a wave, a queue that drains): its
+//! correlation from sample to sample widens the bounds (Bayley and Hammersley, 1946; Kendall's correction of the bias for
+//! short series). Left out on purpose: seasons. Whatever is not steady growth is "no trend", and no alarm. A part
 //! of a wave looks like growth to everybody: a forecast farther off than [`Slope::over_s`] is none to act on.
 
 use schemars::JsonSchema;
@@ -47,12 +49,25 @@ pub struct End {
 const MOST: usize = 150;
 /// With fewer samples nothing is called a trend.
 const FEWEST: usize = 6;
+/// An end within so many seconds is told however short the time of watching was.
+const SOON_S: f64 = 3600.0;
 /// 95 % of a normal distribution lie within so many standard deviations.
 const WITHIN: f64 = 1.96;
+/// A standard deviation is so many times the median of what a normal distribution is off.
+const OF_A_DEVIATION: f64 = 1.4826;
+/// A median is so much less sure than a mean.
+const MEDIAN_BESIDE_MEAN: f64 = 1.2533;
 /// All of the growth must be this many times what four fifths of the samples are scattered about the line.
 const BEYOND_SCATTER: f64 = 2.0;
 /// A third's slope must be at least this part of the whole's.
 const STEADY: f64 = 0.25;
+
+impl End {
+    /// Whether it is near enough to be told: within the hour, or within as long as was watched. Farther off nobody knows.
+    pub fn is_near(&self, slope: &Slope) -> bool {
+        self.likely_s <= SOON_S.max(slope.over_s)
+    }
+}
 
 /// The slope of samples in the order of time; none where there is no steady trend.
 pub fn slope(samples: &[Sample]) -> Option<Slope> {
@@ -91,6 +106,73 @@ pub fn end(left: f64, slope: Slope) -> Option<End> {
     })
 }
 
+/// Where the line of that slope stands at the last sample, and by how much that may be off (95 %).
+pub fn level(samples: &[Sample], per_second: f64) -> Option<(f64, f64)> {
+    let samples = thinned(samples);
+    let rest = residuals(&samples, per_second);
+    let (middle, spread) = middle_and_spread(&rest)?;
+    let last = per_second * seconds(*samples.first()?, *samples.last()?);
+    let off = WITHIN * MEDIAN_BESIDE_MEAN * spread * inflation(&rest) / (samples.len() as f64).sqrt();
+    Some((middle + last, off))
+}
+
+/// When the line through the samples comes to zero, with the bounds of its slope and of its level; none where it does
+/// not fall.
+pub fn end_of(samples: &[Sample], slope: Slope) -> Option<End> {
+    if slope.per_second >= 0.0 {
+        return None;
+    }
+    let when = |per_second: f64, sign: f64| {
+        let (left, off) = level(samples, per_second)?;
+        Some(((left + sign * off) / -per_second).max(0.0))
+    };
+    Some(End {
+        earliest_s: when(slope.low.min(slope.per_second), -1.0)?,
+        likely_s: when(slope.per_second, 0.0)?,
+        latest_s: if slope.high < 0.0 { when(slope.high, 1.0) } else { None },
+    })
+}
+
+/// What is left of each sample when a line is taken away, from the first sample on.
+fn residuals(samples: &[Sample], per_second: f64) -> Vec<f64> {
+    let Some(first) = samples.first() else { return Vec::new() };
+    samples.iter().map(|sample| sample.value - per_second * seconds(*first, *sample)).collect()
+}
+
+/// The middle one; sorts.
+pub(crate) fn median(values: &mut [f64]) -> Option<f64> {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+/// The median, and what would be the standard deviation of a normal distribution, whatever wild values there are.
+pub(crate) fn middle_and_spread(values: &[f64]) -> Option<(f64, f64)> {
+    let mut values = values.to_vec();
+    let middle = median(&mut values)?;
+    values.iter_mut().for_each(|value| *value = (*value - middle).abs());
+    Some((middle, median(&mut values)? * OF_A_DEVIATION))
+}
+
+/// By how much bounds are wider than those of independent samples, from how alike neighbours are.
+fn inflation(rest: &[f64]) -> f64 {
+    /// More alike than this nobody can tell from growth.
+    const MOST_ALIKE: f64 = 0.98;
+    let count = rest.len() as f64;
+    let Some((middle, spread)) = middle_and_spread(rest) else { return 1.0 };
+    let near: Vec<f64> =
+        rest.iter().map(|value| (value - middle).clamp(-3.0 * spread, 3.0 * spread)).collect();
+    let mean = near.iter().sum::<f64>() / count;
+    let both: f64 = near.windows(2).map(|pair| (pair[0] - mean) * (pair[1] - mean)).sum();
+    let all: f64 = near.iter().map(|value| (value - mean).powi(2)).sum();
+    let alike = both / all;
+    // What is exactly on the line leaves nothing to compare.
+    if !alike.is_finite() {
+        return 1.0;
+    }
+    let alike = (alike + (1.0 + 4.0 * alike.max(0.0)) / count).clamp(0.0, MOST_ALIKE);
+    ((1.0 + alike) / (1.0 - alike)).sqrt()
+}
+
 fn seconds(first: Sample, last: Sample) -> f64 {
     last.at_ms.saturating_sub(first.at_ms) as f64 / 1000.0
 }
@@ -124,11 +206,13 @@ fn slopes(samples: &[Sample]) -> Vec<f64> {
 fn theil_sen(samples: &[Sample]) -> Option<Slope> {
     let slopes = slopes(samples);
     let (pairs, count) = (slopes.len() as f64, samples.len() as f64);
-    let off = WITHIN * (count * (count - 1.0) * (2.0 * count + 5.0) / 18.0).sqrt();
     let at = |rank: f64| slopes.get(rank.min(pairs - 1.0).max(0.0) as usize).copied();
+    let per_second = at((pairs / 2.0).floor())?;
+    let correlated = inflation(&residuals(samples, per_second));
+    let off = WITHIN * correlated * (count * (count - 1.0) * (2.0 * count + 5.0) / 18.0).sqrt();
     Some(Slope {
         low: at(((pairs - off) / 2.0).floor())?,
-        per_second: at((pairs / 2.0).floor())?,
+        per_second,
         high: at(((pairs + off) / 2.0).ceil())?,
         over_s: seconds(*samples.first()?, *samples.last()?),
     })
@@ -136,9 +220,7 @@ fn theil_sen(samples: &[Sample]) -> Option<Slope> {
 
 /// Whether what is scattered about the line is much, beside what the line comes to.
 fn is_scattered(samples: &[Sample], whole: Slope) -> bool {
-    let Some(first) = samples.first() else { return true };
-    let mut rest: Vec<f64> =
-        samples.iter().map(|sample| sample.value - whole.per_second * seconds(*first, *sample)).collect();
+    let mut rest = residuals(samples, whole.per_second);
     rest.sort_unstable_by(f64::total_cmp);
     let at = |part: usize| rest.get((rest.len() - 1) * part / 20).copied().unwrap_or(0.0);
     (whole.per_second * whole.over_s).abs() < BEYOND_SCATTER * (at(18) - at(2))

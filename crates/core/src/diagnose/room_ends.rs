@@ -17,9 +17,6 @@ What to do: the same as for destination-exhausted, while there is still time: me
 over more addresses, and widen the range last.
 ";
 
-/// An end within so many seconds is told however short the time of watching was.
-const SOON_S: f64 = 3600.0;
-
 fn check(case: &Case<'_>) -> Vec<Finding> {
     let Some(census) = case.census else { return Vec::new() };
     let mut found: Vec<(End, Finding)> = Vec::new();
@@ -28,7 +25,7 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
             continue;
         };
         let room = f64::from(towards.left.room.max);
-        let end = trend::end(room, trend.slope).filter(|end| end.likely_s <= SOON_S.max(trend.slope.over_s));
+        let end = trend::end(room, trend.slope).filter(|end| end.is_near(&trend.slope));
         if let Some(end) = end.filter(|_| room > 0.0) {
             found.push((end, finding(case, trend, end, room)));
         }
