@@ -22,6 +22,8 @@ cargo xtask bench [start|sockets|snapshot|probe]… [--quick]
     measures the release build against what people use today; --quick: a small size
 cargo xtask dist
     packs a release into target/dist: .zip for Windows, .tar.gz and .deb for Linux; tries each
+cargo xtask bpf
+    builds the BPF program of trace anew, with Debian's clang, into the object that is committed
 cargo xtask fuzz [RUNS] [NAME]…
     every decoder, or those named, against that many made-up inputs each (10,000,000); needs nightly and cargo-fuzz
 cargo xtask sample COUNT FILE
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         ["test", systems @ ..] => test::test(systems),
         ["bench", rest @ ..] => bench::bench(rest),
         ["fuzz", rest @ ..] => fuzz::fuzz(rest),
+        ["bpf"] => bpf().map(|()| true),
         ["dist"] => dist::dist().map(|()| true),
         ["sample", sockets, file] => bench::sample(sockets, file.as_ref()).map(|()| true),
         _ => Err(anyhow::anyhow!("{USAGE}")),
@@ -46,6 +49,15 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Builds the BPF program where the host crate embeds it.
+fn bpf() -> anyhow::Result<()> {
+    packages::install(packages::LINUX)?;
+    let object = portolan_testbed::bpf_source().with_extension("o");
+    portolan_testbed::build_bpf(&object);
+    println!("    wrote {}", object.display());
+    Ok(())
 }
 
 /// The cargo that runs this.

@@ -20,6 +20,9 @@ pub(crate) const LINUX: &[Needed] = &[
     ("strace", "strace"),
     ("systemctl", "systemd"),
     ("nsenter", "util-linux"),
+    // What the BPF program of trace is built with.
+    ("clang", "clang"),
+    ("llvm-strip", "llvm"),
     ("python3", "python3"),
     ("openssl", "openssl"),
     ("nmap", "nmap"),

@@ -35,6 +35,7 @@ pub mod snapshot;
 pub mod snapshot_file;
 pub mod socket;
 pub mod text;
+pub mod trace;
 pub mod trend;
 pub mod wire;
 pub mod wording;

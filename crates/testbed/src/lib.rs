@@ -6,6 +6,7 @@
 //! nothing that ships depends on it; its system calls that need `unsafe` stand in `system.rs`.
 
 mod answer;
+mod bpf;
 mod held;
 mod impaired;
 mod machine;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub use answer::Answer;
+pub use bpf::{bpf_source, bpf_source_hash, build_bpf};
 pub use held::{Held, Holding, READY};
 pub use impaired::{Impaired, Impairment};
 pub use machine::{FileSeen, Machine, Seen};

@@ -20,6 +20,7 @@ pub(crate) mod reserve;
 pub(crate) mod resume;
 pub(crate) mod schema;
 pub(crate) mod snapshot;
+pub(crate) mod trace;
 pub(crate) mod undo;
 pub(crate) mod wait;
 pub(crate) mod watch;
@@ -103,6 +104,7 @@ pub(crate) static SCHEMAS: &[(&str, MakeSchema)] = &[
     ("pick", pick::schema),
     ("wait", wait::schema),
     ("watch", watch::schema),
+    ("trace", trace::schema),
     ("hold", hold::schema),
     ("probe", probe::schema),
     ("probe-host", probe::way::schema),

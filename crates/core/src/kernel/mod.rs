@@ -27,4 +27,6 @@ pub mod sysctl;
 pub mod systemd_socket;
 pub mod systemd_unit;
 pub mod task_scheduler;
+pub mod trace_event;
+pub mod trace_format;
 pub mod windows_firewall;

@@ -51,6 +51,7 @@ pub(crate) use system::namespace::within;
 pub(crate) use system::route::route;
 pub use system::start_up::{is_administrator, system_journal};
 pub use system::stop::{caller, modules, processes};
+pub use system::trace::Tracer;
 
 /// Why a bind did not come about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

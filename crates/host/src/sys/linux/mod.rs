@@ -35,6 +35,7 @@ pub(super) mod settings;
 pub(crate) mod sockets;
 pub(crate) mod start_up;
 pub(crate) mod stop;
+pub(crate) mod trace;
 mod unit;
 pub(super) mod user;
 mod walk;

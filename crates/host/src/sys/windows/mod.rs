@@ -37,5 +37,6 @@ pub(crate) mod start_up;
 pub(crate) mod stop;
 mod tables;
 mod token;
+pub(crate) mod trace;
 pub(super) mod user;
 mod wide;

@@ -1,0 +1,207 @@
+//! `portolan trace`: failing bind(), connect() and listen() calls of every program as they happen, each with what it means.
+//!
+//! The host sees the calls; what one means stands in `portolan_core::trace`, how it is shown in `show.rs`. Here are the
+//! order of things, and the end.
+
+mod facts;
+mod show;
+mod wanted;
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use portolan_core::snapshot::{Gap, System};
+use portolan_core::trace::{Calls, Repeats, Way};
+use portolan_host::Namespace;
+use portolan_host::sys::{EndKeys, EndSignals, SYSTEM, Tracer, host};
+
+use crate::command::{Command, News, Output, Stream, Tell};
+use crate::exit::{Exit, Misuse, Refused};
+use crate::source::Session;
+use crate::typed::seconds;
+use facts::Facts;
+use show::{Batch, Event, Told, Totals};
+use wanted::Wanted;
+
+pub(super) use show::schema;
+
+/// Where the help tells how long and what then.
+const HOW: &str = "How to trace";
+/// What came is told that often.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Trace calls that fail for a port, of every program, as they happen, with what each means
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  portolan trace
+  portolan trace --name 'nginx*' --error EADDRNOTAVAIL --for 10
+  portolan trace --call bind --count 1 --for 60
+  portolan trace --all --pid 812 --json --log calls.jsonl
+
+bind, connect and listen, of IPv4 and IPv6. A connection that was begun and fails later is told when it fails; one
+that the program gives up is told too. Of calls that fail alike (same program, call, address and error) the first is
+told and the rest are counted every 10 s; JSON and CSV have each. It sees every network namespace, or that of --netns.
+It needs root on Linux (or CAP_BPF, CAP_PERFMON and a tracefs that it may read), and an administrator on Windows.
+Esc, q (on a terminal) and Ctrl+C end it.
+Exit codes: 0 ended, with the calls of --count; 1 there were fewer; 2 could not trace, or typed wrong.")]
+pub(crate) struct Trace {
+    #[command(flatten)]
+    wanted: Wanted,
+    /// End after that many seconds
+    #[arg(long = "for", help_heading = HOW, value_name = "SECONDS", value_parser = seconds)]
+    time: Option<Duration>,
+    /// End after that many calls
+    #[arg(long, help_heading = HOW, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// How to see calls on Linux: bpf or tracepoints; without it the first that works
+    #[arg(long, help_heading = HOW, value_name = "WAY", value_parser = way)]
+    way: Option<Way>,
+    /// Write every line to this file too, at once; one that is there already is refused
+    #[arg(long, help_heading = HOW, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Add to the log that is there already
+    #[arg(long, help_heading = HOW, requires = "log")]
+    append: bool,
+}
+
+fn way(text: &str) -> Result<Way, String> {
+    let known = Way::ALL.into_iter().find(|way| way.name() == text.to_ascii_lowercase());
+    known.ok_or_else(|| format!("'{text}' is no way to trace; use bpf or tracepoints"))
+}
+
+impl Command for Trace {
+    fn run(&self, session: &Session) -> Result<Output> {
+        session.needs_machine("trace")?;
+        // Before the log is made: where nothing can be traced there is nothing to write.
+        let tracer = Tracer::begin(self.wanted.all, self.way)?;
+        let log = self.log.as_deref().map(|path| self.open(path)).transpose()?;
+        let (trace, session) = (self.clone(), session.clone());
+        let run = move |tell: Tell<'_>| trace.follow(&session, tracer.value, tracer.gaps, tell);
+        Ok(Output::Stream(Stream { run: Box::new(run), log }))
+    }
+}
+
+impl Trace {
+    /// Opens the log; whether something stands in it.
+    fn open(&self, path: &Path) -> Result<(File, bool)> {
+        let opened = match self.append {
+            true => File::options().append(true).create(true).open(path),
+            false => File::create_new(path),
+        };
+        let shown = path.display();
+        let file = opened.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                Misuse(format!("{shown} is there already: name another file, or add to it with --append"))
+            }
+            _ => Misuse(format!("cannot write {shown}: {error}; name another file with --log")),
+        })?;
+        let filled = file.metadata().is_ok_and(|metadata| metadata.len() > 0);
+        Ok((file, filled))
+    }
+
+    fn follow(&self, session: &Session, mut tracer: Tracer, gaps: Vec<Gap>, tell: Tell<'_>) -> Result<Exit> {
+        let signals = EndSignals::block().context("cannot wait for signals")?;
+        let keys = EndKeys::heed(&signals);
+        let until = self.time.and_then(|time| Instant::now().checked_add(time));
+        let namespace = match session.namespace() {
+            Namespace::Own => None,
+            other => host(other)?.network_namespace,
+        };
+        let facts = Facts::of_machine(session.namespace())?;
+        let mut telling = Telling::new(self, (SYSTEM, tracer.way()), facts, namespace);
+        let by_key = keys.is_some();
+        tell(News::Report(Batch { gaps: Some(gaps), by_key, ..telling.batch(Event::Begun) }.report()))?;
+        loop {
+            let now = Instant::now();
+            let wake = until.map_or(now + INTERVAL, |until| until.min(now + INTERVAL));
+            let ended = signals.wait(Some(wake.saturating_duration_since(now)));
+            let ended = ended.context("cannot wait for signals")?;
+            let batch = telling.take(tracer.read()?);
+            let (enough, over) = (telling.has_enough(), until.is_some_and(|until| until <= Instant::now()));
+            if batch.is_worth_telling() {
+                tell(News::Report(batch.report()))?;
+            }
+            if ended || enough || over {
+                tell(News::Report(telling.end().report()))?;
+                return self.exit(enough, over);
+            }
+        }
+    }
+
+    fn exit(&self, enough: bool, over: bool) -> Result<Exit> {
+        match (self.count, self.time) {
+            (Some(count), Some(time)) if over && !enough => {
+                let time = time.as_secs_f64();
+                Err(Refused(format!(
+                    "there were not {count} such calls in {time} s; leave --for out to wait on"
+                ))
+                .into())
+            }
+            (Some(_), _) if !enough => Ok(Exit::Not),
+            _ => Ok(Exit::Fine),
+        }
+    }
+}
+
+/// Turns calls into what is told of them.
+struct Telling<'a> {
+    trace: &'a Trace,
+    system: System,
+    way: Way,
+    facts: Facts,
+    /// Of which network namespace; none for all.
+    namespace: Option<u64>,
+    repeats: Repeats,
+    totals: Totals,
+}
+
+impl<'a> Telling<'a> {
+    fn new(trace: &'a Trace, (system, way): (System, Way), facts: Facts, namespace: Option<u64>) -> Self {
+        let (repeats, totals) = (Repeats::default(), Totals::default());
+        Self { trace, system, way, facts, namespace, repeats, totals }
+    }
+
+    fn batch(&self, event: Event) -> Batch {
+        Batch::new(event, (self.system, self.way), now_ns(), self.totals.clone())
+    }
+
+    fn has_enough(&self) -> bool {
+        self.trace.count.is_some_and(|count| self.totals.calls >= count)
+    }
+
+    /// What is told of these calls; no more than were asked for.
+    fn take(&mut self, seen: Calls) -> Batch {
+        let Calls { mut calls, lost } = seen;
+        let here = |namespace: Option<u64>| self.namespace.is_none_or(|wanted| namespace == Some(wanted));
+        calls.retain(|call| here(call.network_namespace) && self.trace.wanted.has(call, self.system));
+        let left = self.trace.count.map_or(u64::MAX, |count| count.saturating_sub(self.totals.calls));
+        calls.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        self.totals.lost += lost;
+        let mut told = Vec::with_capacity(calls.len());
+        for call in calls {
+            self.totals.add(&call, self.system);
+            let is_first = self.repeats.is_first(&call);
+            let meaning = self.facts.meaning(&call, self.system);
+            told.push(Told { call, meaning, is_first });
+        }
+        let repeated = self.repeats.due(now_ns());
+        Batch { told, repeated, lost, ..self.batch(Event::Calls) }
+    }
+
+    /// What is left to tell.
+    fn end(&mut self) -> Batch {
+        let repeated = self.repeats.rest(now_ns());
+        Batch { repeated, ..self.batch(Event::Ended) }
+    }
+}
+
+/// Nanoseconds since 1970-01-01 UTC.
+fn now_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
