@@ -101,7 +101,6 @@ fn connects(namespace: &Namespace, count: &str, port: &str) -> String {
 fn each_failing_call_of_a_program_that_exhausts_its_range_is_shown_with_the_reason() {
     let namespace = Namespace::new();
     namespace.sysctl("net.ipv4.ip_local_port_range", "40000 40099");
-    let _server = Held::new(&namespace, "tcp-listen 127.0.0.1:7000");
     let _others = Held::new(&namespace, "connections 127.0.0.1:7000 --count 90");
     let tracing = Tracing::begin(&namespace, &["--json"]);
     assert_eq!(connects(&namespace, "30", "7000"), "20");
@@ -132,7 +131,6 @@ fn each_failing_call_of_a_program_that_exhausts_its_range_is_shown_with_the_reas
 fn the_look_counts_what_is_left_while_the_program_still_has_its_ports() {
     let namespace = Namespace::new();
     namespace.sysctl("net.ipv4.ip_local_port_range", "40000 40099");
-    let _server = Held::new(&namespace, "tcp-listen 127.0.0.1:7000");
     let _others = Held::new(&namespace, "connections 127.0.0.1:7000 --count 100");
     let mut tracing = Tracing::begin(&namespace, &[]);
     assert_eq!(connects(&namespace, "215", "7000"), "215");

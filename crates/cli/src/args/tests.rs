@@ -55,6 +55,7 @@ fn the_help_of_every_verb_is_known() {
       pick         Pick ports that are free now and likely to stay free, a line each
       wait         Wait until a port is listened on, closed, or free
       watch        Watch what opens, closes and changes state, a line each
+      trace        Trace failing bind, connect and listen calls, of every program, and say why
       hold         Keep ports by binding them, without listening: until Ctrl+C, for a time, or for a
                    command
       probe        Ask whether ports of other hosts are open, and what speaks there
@@ -518,6 +519,50 @@ fn the_help_of_every_verb_is_known() {
     Esc, q (on a terminal) and Ctrl+C end it.
     Exit codes: 0 ended, and what --until waits for was reached; 1 it was not; 2 could not tell,
     or typed wrong.
+
+    ======== trace
+
+    Trace failing bind, connect and listen calls, of every program, and say why
+
+    Usage: portolan trace [OPTIONS]
+
+    Options:
+      -h, --help  Print help
+
+    Which calls:
+          --all            Those that come about too
+          --pid <PID>      Of this process
+          --name <NAME>    Of a program of this name; * stands for any characters
+      -p, --port <PORTS>   About this port, of either end: 80, 8000-8100, 80,443
+          --call <CALL>    bind, connect or listen
+          --error <ERROR>  That failed so: EADDRINUSE, EADDRNOTAVAIL, 98 …
+
+    How to trace:
+          --for <SECONDS>  End after that many seconds
+          --count <N>      End after that many calls
+          --way <WAY>      How to see calls on Linux: bpf or tracepoints; without it the first that
+                           works
+          --log <FILE>     Write every line to this file too, at once; one that is there already is
+                           refused
+          --append         Add to the log that is there already
+
+    Options of every command
+
+    Examples:
+      portolan trace
+      portolan trace --name 'nginx*' --error EADDRNOTAVAIL --for 10
+      portolan trace --call bind --count 1 --for 60
+      portolan trace --all --pid 812 --json --log calls.jsonl
+
+    Calls of IPv4 and IPv6. A connection that fails after its call is told when it fails, and so is
+    one that the program gives up. Of calls that fail alike (same program, call, address and error)
+    the first is told and the rest are counted every 10 s; JSON and CSV have each of them. It sees
+    every network namespace, or that of --netns. On Linux it needs root, or CAP_BPF, CAP_PERFMON and
+    a tracefs that it may read; on Windows an administrator. Not seen on Linux: sendto() without a
+    bind, bind() by io_uring, and calls of 32-bit programs that fail at once.
+    Esc, q (on a terminal) and Ctrl+C end it.
+    Exit codes: 0 ended, with the calls of --count; 1 there were fewer; 2 could not trace, or typed
+    wrong.
 
     ======== hold
 

@@ -218,11 +218,12 @@ fn exhausted(call: &Call, seen: Option<&Snapshot>) -> Meaning {
     let left = seen.and_then(|seen| room::of(seen, &asked(call, transport)?));
     let text = match left {
         // What was in use when the call failed may have been closed before anybody looked.
-        Some(left) if left.room.min > 0 => format!(
-            "no port was left {from}to {to}; now there is room for {} again: {}",
-            left.room.min,
-            numbers(&left)
-        ),
+        Some(left) if left.room.min > 0 => {
+            format!(
+                "no port was left {from}to {to}; since then {} of {} are free again",
+                left.room.min, left.range
+            )
+        }
         Some(left) => format!("no port is left {from}to {to}: {}", numbers(&left)),
         None => format!("no port of the ephemeral range is left {from}to {to}"),
     };

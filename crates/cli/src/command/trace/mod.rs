@@ -34,7 +34,7 @@ const HOW: &str = "How to trace";
 /// What came is told that often.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Trace calls that fail for a port, of every program, as they happen, with what each means
+/// Trace failing bind, connect and listen calls, of every program, and say why
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -43,12 +43,15 @@ Examples:
   portolan trace --call bind --count 1 --for 60
   portolan trace --all --pid 812 --json --log calls.jsonl
 
-bind, connect and listen, of IPv4 and IPv6. A connection that was begun and fails later is told when it fails; one
-that the program gives up is told too. Of calls that fail alike (same program, call, address and error) the first is
-told and the rest are counted every 10 s; JSON and CSV have each. It sees every network namespace, or that of --netns.
-It needs root on Linux (or CAP_BPF, CAP_PERFMON and a tracefs that it may read), and an administrator on Windows.
+Calls of IPv4 and IPv6. A connection that fails after its call is told when it fails, and so is
+one that the program gives up. Of calls that fail alike (same program, call, address and error)
+the first is told and the rest are counted every 10 s; JSON and CSV have each of them. It sees
+every network namespace, or that of --netns. On Linux it needs root, or CAP_BPF, CAP_PERFMON and
+a tracefs that it may read; on Windows an administrator. Not seen on Linux: sendto() without a
+bind, bind() by io_uring, and calls of 32-bit programs that fail at once.
 Esc, q (on a terminal) and Ctrl+C end it.
-Exit codes: 0 ended, with the calls of --count; 1 there were fewer; 2 could not trace, or typed wrong.")]
+Exit codes: 0 ended, with the calls of --count; 1 there were fewer; 2 could not trace, or typed
+wrong.")]
 pub(crate) struct Trace {
     #[command(flatten)]
     wanted: Wanted,

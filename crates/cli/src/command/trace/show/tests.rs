@@ -57,7 +57,15 @@ fn batch(event: Event) -> Batch {
 #[test]
 fn people_get_a_line_for_each_call_and_counts_of_those_like_it() {
     let lines = written(&batch(Event::Ended).report(), "table");
-    insta::assert_snapshot!(lines, @"");
+    insta::assert_snapshot!(lines, @r#"
+    2026-03-01 10:00:00.250  ev\u{1b}]0;il\u{7} (pid 812)  connect tcp 10.0.0.5 → 10.0.0.9:443  EADDRNOTAVAIL  no port was left from 10.0.0.5 to 10.0.0.9:443; since then 28129 of 32768-60999 are free again; type: portolan budget --to 10.0.0.9:443
+    2026-03-01 10:00:00.250  ev\u{1b}]0;il\u{7} (pid 812)  bind tcp 127.0.0.1:5432  EADDRINUSE  127.0.0.1:5432/tcp is held by postgres (pid 60, postgresql.service), running for 2 days; type: portolan why 127.0.0.1:5432
+    2026-03-01 10:00:00.250  ev\u{1b}]0;il\u{7} (pid 812)  connect tcp 10.0.0.5:40000 → 192.0.2.1:80  given up  nobody answered, and the program gave up after 5.0 s: packets are dropped on the way, or the host is down; type: portolan probe 192.0.2.1 -p 80
+    2026-03-01 10:00:00.250  ev\u{1b}]0;il\u{7} (pid 812)  bind tcp 0.0.0.0:80  done
+    2026-03-01 10:00:00.250  1,214 more in the last 10 s  ev\u{1b}]0;il\u{7} (pid 812)  connect tcp 10.0.0.5 → 10.0.0.9:443  EADDRNOTAVAIL
+    2026-03-01 10:00:00.250  lost: 3 calls came too fast to be kept; they may have failed like those above
+    2026-03-01 10:00:00.250  seen: 4 calls (1 bind EADDRINUSE, 1 bind done, 1 connect EADDRNOTAVAIL, 1 connect given up), 3 lost
+    "#);
 }
 
 #[test]
@@ -72,5 +80,13 @@ fn machines_get_each_call_by_the_schema_and_gaps_travel() {
         assert_eq!(value["gaps"].is_null(), event != Event::Begun);
     }
     let csv = written(&batch(Event::Begun).report(), "csv");
-    insta::assert_snapshot!(csv, @"");
+    insta::assert_snapshot!(csv, @r#"
+    time,pid,program,uid,call,transport,local,remote,outcome,error,network_namespace,meaning,command
+    2026-03-01 10:00:00.250,812,ev\u{1b}]0;il\u{7},33,connect,tcp,10.0.0.5:0,10.0.0.9:443,failed,EADDRNOTAVAIL,4026531840,no port was left from 10.0.0.5 to 10.0.0.9:443; since then 28129 of 32768-60999 are free again,portolan budget --to 10.0.0.9:443
+    2026-03-01 10:00:00.250,812,ev\u{1b}]0;il\u{7},33,bind,tcp,127.0.0.1:5432,,failed,EADDRINUSE,4026531840,"127.0.0.1:5432/tcp is held by postgres (pid 60, postgresql.service), running for 2 days",portolan why 127.0.0.1:5432
+    2026-03-01 10:00:00.250,812,ev\u{1b}]0;il\u{7},33,connect,tcp,10.0.0.5:40000,192.0.2.1:80,given-up,,4026531840,"nobody answered, and the program gave up after 5.0 s: packets are dropped on the way, or the host is down",portolan probe 192.0.2.1 -p 80
+    2026-03-01 10:00:00.250,812,ev\u{1b}]0;il\u{7},33,bind,tcp,0.0.0.0:80,,done,,4026531840,,
+    2026-03-01 10:00:00.250,,,,,,,,not-seen,,,bind's address: tracefs does not tell it,
+    2026-03-01 10:00:00.250,,,,,,,,lost,,,3 calls came too fast to be kept,
+    "#);
 }
