@@ -35,7 +35,7 @@ impl Format {
     }
 }
 
-/// `__u8 saddr[4];	offset:32;	size:4;	signed:0;`
+/// `__u8 saddr[4];  offset:32;  size:4;  signed:0;`, with tabs for the blanks.
 fn parse_field(text: &str) -> Option<(String, (usize, usize))> {
     let mut parts = text.split(';').map(str::trim);
     let declared = parts.next()?;
