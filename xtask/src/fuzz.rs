@@ -15,7 +15,8 @@ const RUNS: u64 = 10_000_000;
 /// Seconds after which one input counts as hanging, and MiB that one may take.
 const LIMITS: [&str; 3] = ["-timeout=10", "-rss_limit_mb=1024", "-max_len=4096"];
 
-/// Fuzzes the named protocols and targets, or all; `runs` inputs each. Stops at the first that fails.
+/// Fuzzes the named protocols and targets, or all; `runs` inputs each. What fails is told at the end; the input that did
+/// it lies in `fuzz/artifacts`. Each keeps its own corpus, from which its next run goes on.
 pub(crate) fn fuzz(words: &[&str]) -> anyhow::Result<bool> {
     let (numbers, names): (Vec<&str>, Vec<&str>) =
         words.iter().partition(|word| word.bytes().all(|byte| byte.is_ascii_digit()));
@@ -24,19 +25,29 @@ pub(crate) fn fuzz(words: &[&str]) -> anyhow::Result<bool> {
     if let Some(unknown) = names.iter().find(|name| !all().any(|known| known == **name)) {
         bail!("nothing is called '{unknown}'; type some of: {}", all().collect::<Vec<_>>().join(" "));
     }
-    for name in all().filter(|name| names.is_empty() || names.contains(name)) {
-        println!("==> {name}: {runs} inputs");
-        let target = if TARGETS.contains(&name) { name } else { "probes" };
-        let mut command = Command::new("cargo");
-        command.args(["+nightly", "fuzz", "run", "--sanitizer", "none", target, "--"]);
-        command.arg(format!("-runs={runs}")).args(LIMITS).args(["-print_final_stats=1", "-verbosity=0"]);
-        command.env("PORTOLAN_PROTOCOL", if target == "probes" { name } else { "" });
-        let status = command.status().context("cannot run cargo; is rustup there?")?;
-        if !status.success() {
-            bail!(
-                "{name} failed, or fuzzing is not installed: rustup toolchain install nightly && cargo install cargo-fuzz"
-            );
-        }
+    let asked = all().filter(|name| names.is_empty() || names.contains(name));
+    let failed: Vec<&str> = asked
+        .filter_map(|name| one(name, runs).map(|well| (!well).then_some(name)).transpose())
+        .collect::<Result<_, _>>()?;
+    if !failed.is_empty() {
+        bail!(
+            "failed: {}; or fuzzing is not installed: rustup toolchain install nightly && cargo install cargo-fuzz",
+            failed.join(" ")
+        );
     }
     Ok(true)
+}
+
+/// Fuzzes one; whether it held.
+fn one(name: &str, runs: u64) -> anyhow::Result<bool> {
+    println!("==> {name}: {runs} inputs");
+    let target = if TARGETS.contains(&name) { name } else { "probes" };
+    let corpus = format!("fuzz/corpus/{name}");
+    std::fs::create_dir_all(&corpus)
+        .with_context(|| format!("cannot make {corpus}; type it in the project's folder"))?;
+    let mut command = Command::new("cargo");
+    command.args(["+nightly", "fuzz", "run", "--sanitizer", "none", target, &corpus, "--"]);
+    command.arg(format!("-runs={runs}")).args(LIMITS).args(["-print_final_stats=1", "-verbosity=0"]);
+    command.env("PORTOLAN_PROTOCOL", if target == "probes" { name } else { "" });
+    Ok(command.status().context("cannot run cargo; is rustup there?")?.success())
 }

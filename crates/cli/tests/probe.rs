@@ -154,11 +154,16 @@ fn results(answer: &Answer) -> BTreeMap<(String, u16), Value> {
     json["results"].as_array().unwrap().iter().map(|result| (key(result), result.clone())).collect()
 }
 
-/// Asks for every port of a layout, and gives those whose state is wrong, a line each.
-fn wrong(near: &Namespace, host: &str, layout: &Layout) -> Vec<String> {
+/// Asks for every port of a layout.
+fn asked(near: &Namespace, host: &str, layout: &Layout) -> BTreeMap<(String, u16), Value> {
     let answer = portolan(near, &[host, "-p", &typed(layout), "--bare", "--json"]);
     let found = results(&answer);
     assert_eq!(found.len(), layout.len(), "{answer}");
+    found
+}
+
+/// Those whose state is wrong, a line each.
+fn wrong(host: &str, layout: &Layout, found: &BTreeMap<(String, u16), Value>) -> Vec<String> {
     let differs = |(&(transport, port), kind): (&(&'static str, u16), &Kind)| {
         let result = &found[&(transport.to_owned(), port)];
         (result["state"] != kind.state(transport)).then(|| format!("{host} {kind:?} {result}"))
@@ -206,7 +211,7 @@ fn random_layout(seed: u64) -> (usize, Vec<String>) {
     };
     let layout = layout(&mut dice, 65, 45);
     let _listeners = furnish(&behind.far, far.parse().unwrap(), &layout);
-    let mut faults = wrong(&behind.near, far, &layout);
+    let mut faults = wrong(far, &layout, &asked(&behind.near, far, &layout));
     for (host, tcp, udp) in
         [(unrouted, "unreachable", "unreachable"), (swallowed, "filtered", "open|filtered")]
     {
@@ -231,20 +236,82 @@ fn twenty_random_layouts_are_told_without_a_fault() {
     assert!(faults.is_empty(), "{} of {ports} are wrong:\n{faults:#?}", faults.len());
 }
 
+/// A line that is 50 ms long and loses so many of a thousand packets in each direction, with a layout at its end.
+fn lossy_layout(
+    seed: u64,
+    lost_per_mille: u32,
+    layout: &Layout,
+) -> (BTreeMap<(String, u16), Value>, Vec<String>) {
+    let (near_address, far_address) = match seed % 2 {
+        0 => ("10.9.0.1/24", "10.9.0.2/24"),
+        _ => ("2001:db8::1/64", "2001:db8::2/64"),
+    };
+    let (near, far) = (Namespace::new(), Namespace::new());
+    let impairment = Impairment { delay: Duration::from_millis(25), lost_per_mille, seed: seed + 1 };
+    let line = Impaired::new(&near, near_address, &far, far_address, impairment);
+    without_limit(&far);
+    let host = far_address.split('/').next().unwrap();
+    let _listeners = furnish(&far, host.parse().unwrap(), layout);
+    let found = asked(&near, host, layout);
+    let (passed, lost) = line.counts();
+    assert!(lost_per_mille == 0 || lost > 0, "nothing of {passed} packets was lost");
+    let faults = wrong(host, layout, &found);
+    (found, faults)
+}
+
 #[test]
-fn loss_and_delay_change_no_verdict() {
-    for (seed, near_address, far_address) in
-        [(1, "10.9.0.1/24", "10.9.0.2/24"), (2, "2001:db8::1/64", "2001:db8::2/64")]
-    {
-        let (near, far) = (Namespace::new(), Namespace::new());
-        let impairment = Impairment { delay: Duration::from_millis(25), lost_per_mille: 20, seed };
-        let _line = Impaired::new(&near, near_address, &far, far_address, impairment);
-        without_limit(&far);
-        let host = far_address.split('/').next().unwrap();
-        let layout = layout(&mut Dice(seed * 77), 120, 80);
-        let _listeners = furnish(&far, host.parse().unwrap(), &layout);
-        assert_eq!(wrong(&near, host, &layout), Vec::<String>::new());
+fn loss_and_delay_change_no_verdict_in_twenty_random_layouts() {
+    let run = |seed: u64| {
+        let layout = layout(&mut Dice(0x2545_f491_4f6c_dd1d ^ ((seed + 1) * 0x7654_3211)), 60, 45);
+        let (found, faults) = lossy_layout(seed, 20, &layout);
+        (found.len(), faults)
+    };
+    let runs: Vec<_> = (0..20).map(|seed| thread::spawn(move || run(seed))).collect();
+    let told: Vec<(usize, Vec<String>)> = runs.into_iter().map(|run| run.join().unwrap()).collect();
+    let ports: usize = told.iter().map(|(ports, _)| ports).sum();
+    let faults: Vec<&String> = told.iter().flat_map(|(_, faults)| faults).collect();
+    assert!(ports >= 2000 && told.len() == 20, "{ports} ports");
+    assert!(faults.is_empty(), "{} of {ports} are wrong:\n{faults:#?}", faults.len());
+}
+
+#[test]
+fn the_more_gets_lost_the_more_often_silence_is_asked() {
+    // Ports that answer, by which the loss is measured, and some that do not.
+    let mut layout: Layout = (5000..5120).map(|port| (("tcp", port), Kind::Closed)).collect();
+    layout.extend((5000..5120).map(|port| (("udp", port), Kind::Closed)));
+    for transport in ["tcp", "udp"] {
+        layout.extend((6000..6008).map(|port| ((transport, port), Kind::Drop)));
     }
+    let layout = &layout;
+    let tries_of = |seed: u64, lost_per_mille: u32, transport: &str| {
+        let (found, faults) = lossy_layout(seed, lost_per_mille, layout);
+        assert_eq!(faults, Vec::<String>::new());
+        let tries = |port: std::ops::Range<u16>| -> Vec<f64> {
+            port.map(|port| found[&(transport.to_owned(), port)]["tries"].as_f64().unwrap()).collect()
+        };
+        let (answered, silent) = (tries(5000..5120), tries(6000..6008));
+        let lost: f64 = answered.iter().map(|tries| tries - 1.0).sum();
+        let loss = lost / (lost + answered.len() as f64);
+        let least = silent.iter().copied().fold(f64::MAX, f64::min);
+        (loss, least)
+    };
+    thread::scope(|scope| {
+        for (seed, transport) in [(0, "tcp"), (1, "tcp"), (2, "udp"), (3, "udp")] {
+            scope.spawn(move || {
+                let of = |lost_per_mille| tries_of(seed, lost_per_mille, transport);
+                let [clean, some, much] = thread::scope(|scope| {
+                    [0, 20, 100].map(|lost| scope.spawn(move || of(lost))).map(|run| run.join().unwrap())
+                });
+                assert_eq!(clean, (0.0, clean.1), "{transport}");
+                assert!((3.0..=6.0).contains(&clean.1), "{transport} {clean:?}");
+                assert!(clean.1 < some.1 && some.1 < much.1, "{transport} {clean:?} {some:?} {much:?}");
+                for (loss, tries) in [some, much] {
+                    // A tenth of it is left to what was still under way when the last try was made.
+                    assert!(loss > 0.0 && loss.powf(tries) < 1e-8, "{transport}: {loss} lost, {tries} tries");
+                }
+            });
+        }
+    });
 }
 
 #[test]
@@ -256,7 +323,8 @@ fn silence_is_told_right_where_icmp_errors_are_limited() {
     layout.extend((7100..7104).map(|port| (("udp", port), Kind::Mute)));
     layout.extend((7200..7204).map(|port| (("udp", port), Kind::Open)));
     let _listeners = furnish(&far, "10.9.0.2".parse().unwrap(), &layout);
-    assert_eq!(wrong(&near, "10.9.0.2", &layout), Vec::<String>::new());
+    let found = asked(&near, "10.9.0.2", &layout);
+    assert_eq!(wrong("10.9.0.2", &layout, &found), Vec::<String>::new());
 }
 
 #[test]

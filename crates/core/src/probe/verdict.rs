@@ -179,7 +179,7 @@ impl fmt::Display for Reason {
             Self::SynAck | Self::Reset | Self::Answer | Self::Timeout => f.write_str(self.word()),
             Self::Icmp(icmp) => write!(f, "{}{}", icmp.meaning(), from(icmp)),
             Self::LimitedIcmp(icmp) => write!(f, "timeout, but ICMP errors{} are limited", from(icmp)),
-            Self::MetItself => f.write_str("nobody holds it: a connection met itself"),
+            Self::MetItself => f.write_str("only connections of our own were met there"),
             Self::System { code } => write!(f, "refused by this system (code {code})"),
         }
     }

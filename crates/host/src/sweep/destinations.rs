@@ -23,6 +23,8 @@ pub(super) struct Destination {
     pub(super) trips: RoundTrip,
     /// Whether answers are there when connect returns; unknown at first.
     at_once: Option<bool>,
+    /// Whether it is this machine's own: connections to it come from it. Unknown at first.
+    pub(super) is_own: Option<bool>,
     answered: u32,
     lost: u32,
     /// The host itself has answered.

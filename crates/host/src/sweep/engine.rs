@@ -30,6 +30,8 @@ const LOOK_UP: Duration = Duration::from_millis(50);
 const MOST_SENDERS: usize = 1024;
 /// A connection may meet itself that often before its port is known to be nobody's.
 const MEETINGS: u8 = 3;
+/// It may meet others of ours that often before that is given up: where few local ports are left, it may again and again.
+const MEETINGS_WITH_OTHERS: u8 = 100;
 /// A port of a host that has not answered yet is looked at after these times, in case a neighbour has told the round
 /// trip meanwhile; the last is the end. Until then the system repeats the question itself (after 1, 2, 3 s; before Linux
 /// 6.5 after 1 and 3), so that the answer may take that long, and a neighbour that is not there is found out (3 s).
@@ -47,6 +49,7 @@ pub(super) struct Pair {
     pub(super) target: SocketAddr,
     tries: u16,
     met_itself: u8,
+    met_others: u8,
     /// How often it was asked alone, for the sake of an ICMP limit.
     pub(super) asked_alone: u8,
     /// The system must not repeat the question: a repeat would use up the answer's leave.
@@ -56,7 +59,7 @@ pub(super) struct Pair {
 
 impl Pair {
     pub(super) const fn new(index: u64, target: SocketAddr) -> Self {
-        Self { index, target, tries: 0, met_itself: 0, asked_alone: 0, once: false, no_room_since: None }
+        Self { index, target, tries: 0, met_itself: 0, met_others: 0, asked_alone: 0, once: false, no_room_since: None }
     }
 }
 
@@ -65,6 +68,8 @@ struct Slot {
     key: u64,
     pair: Pair,
     connecting: Connecting,
+    /// Its own end, where that and the target are this machine's.
+    own: Option<SocketAddr>,
     since: Instant,
     /// No answer of its host had been measured when it began.
     blind: bool,
@@ -73,6 +78,8 @@ struct Slot {
 /// One engine.
 pub(super) struct Engine<'a, 's> {
     shared: &'a Shared<'s>,
+    /// Which of the engines this is.
+    number: usize,
     connector: Connector,
     pace: Pace,
     destinations: Destinations,
@@ -99,6 +106,7 @@ impl<'a, 's> Engine<'a, 's> {
     pub(super) fn new(shared: &'a Shared<'s>) -> Result<Self, Error> {
         Ok(Self {
             shared,
+            number: shared.engines.fetch_add(1, Ordering::Relaxed),
             connector: Connector::new(shared.manner.source)?,
             pace: Pace::new(shared.manner.rate, Instant::now()),
             destinations: Destinations::default(),
@@ -208,33 +216,20 @@ impl<'a, 's> Engine<'a, 's> {
         let key = u64::from(self.next_try) << 32 | u64::from(place);
         self.next_try = self.next_try.wrapping_add(1);
         let look = self.destinations.at(address).may_be_at_once();
+        self.shared.meetings.asks(self.number, pair.target);
         let begun = self.connector.begin(key, pair.target, look);
         let after = Instant::now();
         if place as usize == self.slots.len() {
             self.slots.push(None);
         }
         match begun {
-            Begun::UnderWay(connecting) => {
-                pair.no_room_since = None;
-                self.streak = 0;
-                let destination = self.destinations.at(address);
-                destination.was_at_once(false);
-                let blind = !pair.once && destination.trips.smoothed().is_none();
-                let wait = match destination.trips.wait(pair.tries - 1) {
-                    _ if blind => LOOKS[0],
-                    wait if pair.once => wait.min(ONCE),
-                    wait => wait,
-                };
-                self.waits.push(Reverse((now + wait * self.patience(), key)));
-                self.slots[place as usize] = Some(Slot { key, pair, connecting, since: now, blind });
-                self.shared.under_way.fetch_add(1, Ordering::Relaxed);
-                self.forget_waits();
+            Begun::UnderWay(connecting) => self.is_under_way(pair, connecting, key, now),
+            Begun::Connected(connecting) => {
+                self.over_at_once(place, address);
+                self.came_about(pair, connecting.own(), after - now, after);
             }
             Begun::Over(outcome) => {
-                self.free.push(place);
-                self.pace.over_at_once();
-                self.streak += 1;
-                self.destinations.at(address).was_at_once(true);
+                self.over_at_once(place, address);
                 self.settle(pair, outcome, after - now, after);
             }
             Begun::NoRoom(code) => {
@@ -242,7 +237,41 @@ impl<'a, 's> Engine<'a, 's> {
                 self.no_room(pair, code, after);
             }
         }
+        self.shared.meetings.has_asked(self.number);
         after
+    }
+
+    /// A try was over when its call returned.
+    fn over_at_once(&mut self, place: u32, address: IpAddr) {
+        self.free.push(place);
+        self.pace.over_at_once();
+        self.streak += 1;
+        self.destinations.at(address).was_at_once(true);
+    }
+
+    /// A try that was begun then has to be waited for.
+    fn is_under_way(&mut self, mut pair: Pair, connecting: Connecting, key: u64, since: Instant) {
+        pair.no_room_since = None;
+        self.streak = 0;
+        let destination = self.destinations.at(pair.target.ip());
+        destination.was_at_once(false);
+        let own = (destination.is_own != Some(false)).then(|| connecting.own()).flatten();
+        let is_own = own.is_some_and(|own| own.ip() == pair.target.ip());
+        destination.is_own = Some(is_own);
+        let own = own.filter(|_| is_own);
+        if let Some(own) = own {
+            self.shared.meetings.under_way(own, pair.target);
+        }
+        let blind = !pair.once && destination.trips.smoothed().is_none();
+        let wait = match destination.trips.wait(pair.tries - 1) {
+            _ if blind => LOOKS[0],
+            wait if pair.once => wait.min(ONCE),
+            wait => wait,
+        };
+        self.waits.push(Reverse((since + wait * self.patience(), key)));
+        self.slots[key as u32 as usize] = Some(Slot { key, pair, connecting, own, since, blind });
+        self.shared.under_way.fetch_add(1, Ordering::Relaxed);
+        self.forget_waits();
     }
 
     /// The system had no room: the try did not happen. Where that lasts, it is the verdict.
@@ -270,7 +299,7 @@ impl<'a, 's> Engine<'a, 's> {
                 && let Some(outcome) = self.connector.outcome(&slot.connecting, slot.pair.target)
                 && let Some(slot) = self.leave(key, round_trip)
             {
-                self.settle(slot.pair, outcome, round_trip, now);
+                self.over(&slot, Some(outcome), round_trip, now);
             }
         }
         self.ready.clear();
@@ -297,10 +326,42 @@ impl<'a, 's> Engine<'a, 's> {
                 continue;
             }
             let Some(slot) = self.leave(key, elapsed) else { continue };
-            match outcome {
-                Some(outcome) => self.settle(slot.pair, outcome, elapsed, now),
-                None => self.silent(slot.pair, now),
-            }
+            self.over(&slot, outcome, elapsed, now);
+        }
+    }
+
+    /// A try that was under way is over; none for silence.
+    fn over(&mut self, slot: &Slot, outcome: Option<Outcome>, round_trip: Duration, now: Instant) {
+        if let (Some(own), false) = (slot.own, outcome == Some(Outcome::Connected)) {
+            self.shared.meetings.ended(own, slot.pair.target);
+        }
+        match outcome {
+            Some(Outcome::Connected) => self.came_about(slot.pair, slot.own, round_trip, now),
+            Some(outcome) => self.settle(slot.pair, outcome, round_trip, now),
+            None => self.silent(slot.pair, now),
+        }
+    }
+
+    /// A connection came about, and is still open: with a server, with itself or with another one of ours.
+    fn came_about(&mut self, mut pair: Pair, own: Option<SocketAddr>, round_trip: Duration, now: Instant) {
+        let own = own.filter(|own| own.ip() == pair.target.ip());
+        let met_itself = own.is_some_and(|own| own.port() == pair.target.port());
+        if !own.is_some_and(|own| self.shared.meetings.met(self.number, own, pair.target)) && !met_itself {
+            self.settle(pair, Outcome::Connected, round_trip, now);
+            return;
+        }
+        if met_itself {
+            pair.met_itself += 1;
+        } else {
+            pair.met_others += 1;
+        }
+        if pair.met_itself >= MEETINGS {
+            self.found(pair, PortState::Closed, Reason::MetItself, Some(round_trip));
+        } else if pair.met_others >= MEETINGS_WITH_OTHERS {
+            self.found(pair, PortState::Undecided, Reason::MetItself, None);
+        } else {
+            pair.tries -= 1;
+            self.again.push_back(pair);
         }
     }
 
@@ -362,19 +423,10 @@ impl<'a, 's> Engine<'a, 's> {
         }
     }
 
-    fn settle(&mut self, mut pair: Pair, outcome: Outcome, round_trip: Duration, now: Instant) {
+    fn settle(&mut self, pair: Pair, outcome: Outcome, round_trip: Duration, now: Instant) {
         let address = pair.target.ip();
         let (state, reason) = match outcome {
             Outcome::Connected => (PortState::Open, Reason::SynAck),
-            Outcome::MetItself => {
-                pair.met_itself += 1;
-                if pair.met_itself < MEETINGS {
-                    pair.tries -= 1;
-                    self.again.push_back(pair);
-                    return;
-                }
-                (PortState::Closed, Reason::MetItself)
-            }
             Outcome::Refused { refusal: Refusal::TimedOut, icmp: None, .. } => {
                 self.silent(pair, now);
                 return;

@@ -9,6 +9,7 @@
 mod destinations;
 mod engine;
 mod limited;
+mod meetings;
 mod pace;
 
 use std::collections::VecDeque;
@@ -23,6 +24,7 @@ use portolan_core::probe::Verdict;
 
 use crate::{Error, Namespace, sys};
 use engine::{Engine, Pair};
+use meetings::Meetings;
 
 /// Most connections under way at once; fewer where the limit of open descriptors says so.
 const MOST_UNDER_WAY: usize = 16_000;
@@ -98,6 +100,8 @@ pub fn sweep(
             room: sys::connections_at_once(manner.most_under_way.max(1)),
             under_way: AtomicUsize::new(0),
             cancel,
+            engines: AtomicUsize::new(0),
+            meetings: Meetings::default(),
             source: Mutex::new(Source { targets, taken: 0 }),
             sink: Mutex::new(Sink { found, tally: Tally::default() }),
         };
@@ -136,6 +140,9 @@ struct Shared<'a> {
     room: usize,
     under_way: AtomicUsize,
     cancel: &'a AtomicBool,
+    /// Engines that were made.
+    engines: AtomicUsize,
+    meetings: Meetings,
     source: Mutex<Source<'a>>,
     sink: Mutex<Sink<'a>>,
 }

@@ -69,8 +69,6 @@ pub(crate) struct Refusal {
 pub(crate) enum Outcome {
     /// It came about; the other end may have hung up since.
     Connected,
-    /// It came about with itself: it was given the port that it asks for as its own end.
-    MetItself,
     /// It was refused, by the other end, on the way or here.
     Refused {
         /// What kind of refusal this is.
@@ -85,7 +83,9 @@ pub(crate) enum Outcome {
 /// What beginning a connection has come to.
 #[derive(Debug)]
 pub(crate) enum Begun {
-    /// It is over already.
+    /// It has come about already; it is hung up when that is dropped.
+    Connected(Connecting),
+    /// It is over already: anything but [`Outcome::Connected`].
     Over(Outcome),
     /// It is under way.
     UnderWay(Connecting),

@@ -58,6 +58,27 @@ fn a_connection_that_meets_itself_is_a_closed_port() {
 }
 
 #[test]
+fn connections_that_meet_each_other_are_no_open_ports() {
+    let namespace = Testbed::new();
+    // Few ports to connect from, and the first targets stay under way on them: who asks for such a port from the one that
+    // its owner asks for finds a connection there, and nobody who listens.
+    namespace.sysctl("net.ipv4.ip_local_port_range", "40000 40009");
+    namespace.run(|| drop_input("tcp dport 40005-40009 tcp flags & (syn | ack) == syn"));
+    let manner = Manner { least_tries: 1, ..Manner::default() };
+    for host in ["127.0.0.1", "::1"] {
+        let repeated = |_| (40_005..=40_009).chain(40_000..=40_004);
+        for targets in (0..15).map(repeated) {
+            let (verdicts, _) = swept(&namespace, &manner, ports(host, targets));
+            for (target, verdict) in verdicts {
+                let silent = target.port() >= 40_005;
+                let expected = if silent { PortState::Filtered } else { PortState::Closed };
+                assert_eq!(verdict.state, expected, "{target}: {verdict:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_server_that_hangs_up_at_once_is_open_all_the_same() {
     let namespace = Testbed::new();
     let at = ports("127.0.0.1", [7000]);

@@ -35,6 +35,11 @@ const SPARE: usize = 16;
 pub(crate) struct Connecting(OwnedFd);
 
 impl Connecting {
+    /// Its own end.
+    pub(crate) fn own(&self) -> Option<SocketAddr> {
+        getsockname(&self.0).ok().and_then(|own| SocketAddr::try_from(own).ok())
+    }
+
     /// How often the system has repeated the question.
     pub(crate) fn repeats(&self) -> u16 {
         let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
@@ -87,15 +92,19 @@ impl Connector {
             },
         };
         match connect(&socket, &to) {
-            Ok(()) => return Begun::Over(connected(&socket, to)),
+            Ok(()) => return Begun::Connected(Connecting(socket)),
             Err(Errno::INPROGRESS) => {}
             Err(code) => return refused(code, None),
         }
-        if at_once && let Some(outcome) = outcome_of(&socket, to) {
-            if matches!(outcome, Outcome::Refused { .. }) && self.source.is_none() {
-                self.idle[usize::from(to.is_ipv6())] = Some(socket);
+        match at_once.then(|| outcome_of(&socket, to)).flatten() {
+            Some(Outcome::Connected) => return Begun::Connected(Connecting(socket)),
+            Some(outcome) => {
+                if self.source.is_none() {
+                    self.idle[usize::from(to.is_ipv6())] = Some(socket);
+                }
+                return Begun::Over(outcome);
             }
-            return Begun::Over(outcome);
+            None => {}
         }
         let events = epoll::EventFlags::OUT | epoll::EventFlags::ET;
         match epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(key), events) {
@@ -172,7 +181,7 @@ fn without_port(socket: &OwnedFd) -> Result<(), Errno> {
 /// What a second connect(2) says of the first.
 fn outcome_of(socket: &OwnedFd, to: SocketAddr) -> Option<Outcome> {
     match connect(socket, &to) {
-        Ok(()) | Err(Errno::ISCONN) => Some(connected(socket, to)),
+        Ok(()) | Err(Errno::ISCONN) => Some(Outcome::Connected),
         Err(Errno::ALREADY | Errno::INPROGRESS | Errno::INTR) => None,
         // Accepted, and hung up before we looked: only a refusal of the first packet is ECONNREFUSED.
         Err(Errno::CONNRESET | Errno::PIPE) => Some(Outcome::Connected),
@@ -180,14 +189,6 @@ fn outcome_of(socket: &OwnedFd, to: SocketAddr) -> Option<Outcome> {
             let icmp = error_queue::taken(socket).map(|error| error.icmp);
             Some(Outcome::Refused { refusal: kind(code), code: code.raw_os_error(), icmp })
         }
-    }
-}
-
-fn connected(socket: &OwnedFd, to: SocketAddr) -> Outcome {
-    let own = getsockname(socket).ok().and_then(|own| SocketAddr::try_from(own).ok());
-    match own {
-        Some(own) if own.port() == to.port() && own.ip() == to.ip() => Outcome::MetItself,
-        _ => Outcome::Connected,
     }
 }
 

@@ -45,6 +45,15 @@ pub(crate) const REPEATS: bool = false;
 pub(crate) struct Connecting(Arc<OwnedSocket>);
 
 impl Connecting {
+    /// Its own end.
+    pub(crate) fn own(&self) -> Option<SocketAddr> {
+        let mut name = SOCKADDR_INET::default();
+        let mut length = size_of::<SOCKADDR_INET>() as c_int;
+        // SAFETY: as in `is_connected`.
+        let result = unsafe { getsockname(raw(&self.0), (&raw mut name).cast(), &raw mut length) };
+        address(&name).filter(|_| result == 0)
+    }
+
     /// How often the system has repeated the question.
     #[expect(clippy::unused_self, reason = "another system asks the socket")]
     pub(crate) fn repeats(&self) -> u16 {
@@ -88,14 +97,16 @@ impl Connector {
         // SAFETY: the socket is open; `name` is a socket address of that family and length and lives through the call.
         let result = unsafe { connect(raw(&socket), (&raw const name).cast(), length) };
         if result == 0 {
-            return Begun::Over(connected(&socket, to));
+            return Begun::Connected(Connecting(Arc::new(socket)));
         }
         match last_error() {
             WSAEWOULDBLOCK => {}
             code => return refused(code),
         }
-        if at_once && let Some(outcome) = outcome_of(&socket, to) {
-            return Begun::Over(outcome);
+        match at_once.then(|| outcome_of(&socket)).flatten() {
+            Some(Outcome::Connected) => return Begun::Connected(Connecting(Arc::new(socket))),
+            Some(outcome) => return Begun::Over(outcome),
+            None => {}
         }
         let socket = Arc::new(socket);
         self.watched.push((key, Arc::downgrade(&socket)));
@@ -103,8 +114,8 @@ impl Connector {
     }
 
     /// What has become of a connection; none while it is under way.
-    pub(crate) fn outcome(&self, connecting: &Connecting, to: SocketAddr) -> Option<Outcome> {
-        outcome_of(&connecting.0, to)
+    pub(crate) fn outcome(&self, connecting: &Connecting, _: SocketAddr) -> Option<Outcome> {
+        outcome_of(&connecting.0)
     }
 
     /// Waits for news, at most that long, and adds the keys of the connections that have some.
@@ -216,10 +227,10 @@ fn ask_once(socket: &OwnedSocket) {
     };
 }
 
-fn outcome_of(socket: &OwnedSocket, to: SocketAddr) -> Option<Outcome> {
+fn outcome_of(socket: &OwnedSocket) -> Option<Outcome> {
     let code: c_int = option(socket, SOL_SOCKET, SO_ERROR)?;
     match code {
-        0 => is_connected(socket).then(|| connected(socket, to)),
+        0 => is_connected(socket).then_some(Outcome::Connected),
         // Accepted, and hung up before we looked.
         WSAECONNRESET | WSAECONNABORTED => Some(Outcome::Connected),
         code => Some(Outcome::Refused { refusal: kind(code), code, icmp: icmp(socket) }),
@@ -231,17 +242,6 @@ fn is_connected(socket: &OwnedSocket) -> bool {
     let mut length = size_of::<SOCKADDR_INET>() as c_int;
     // SAFETY: the socket is open; `name` has room for `length` bytes, and both live through the call.
     unsafe { getpeername(raw(socket), (&raw mut name).cast(), &raw mut length) == 0 }
-}
-
-fn connected(socket: &OwnedSocket, to: SocketAddr) -> Outcome {
-    let mut name = SOCKADDR_INET::default();
-    let mut length = size_of::<SOCKADDR_INET>() as c_int;
-    // SAFETY: as in `is_connected`.
-    let result = unsafe { getsockname(raw(socket), (&raw mut name).cast(), &raw mut length) };
-    match (result, address(&name)) {
-        (0, Some(own)) if own.ip() == to.ip() && own.port() == to.port() => Outcome::MetItself,
-        _ => Outcome::Connected,
-    }
 }
 
 fn icmp(socket: &OwnedSocket) -> Option<Icmp> {
