@@ -63,14 +63,10 @@ impl Default for Manner {
 }
 
 impl Manner {
-    /// How long nothing may come over a stream.
-    fn stream_wait(&self) -> Duration {
-        self.wait.unwrap_or(STREAM_WAIT) * self.patience.max(1)
-    }
-
-    /// After which a conversation ends, whatever comes.
-    fn whole(&self) -> Duration {
-        self.stream_wait() * WAITS_IN_ALL
+    /// How long nothing may come over a stream; at most that long.
+    fn stream_wait(&self, most: Option<Duration>) -> Duration {
+        let wait = self.wait.unwrap_or(STREAM_WAIT);
+        wait.min(most.unwrap_or(wait)) * self.patience.max(1)
     }
 }
 
@@ -88,6 +84,8 @@ pub struct Talk {
     pub tries: u16,
     /// How far apart the tries of a datagram are at least, and how long the last one is waited for.
     pub pace: Option<Duration>,
+    /// How long nothing may come over a stream, where that is shorter than the manner's wait.
+    pub wait: Option<Duration>,
     /// What is said.
     pub session: Box<dyn Session>,
 }

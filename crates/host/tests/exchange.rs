@@ -42,7 +42,7 @@ fn request(to: SocketAddr, via: Via) -> Request {
 
 fn talk(protocol: &str, to: SocketAddr, via: Via) -> Talk {
     let session = (probe::protocol(protocol).unwrap().start)(&request(to, via));
-    Talk { key: 0, host: to.ip().to_string(), to, via, tries: 2, pace: None, session }
+    Talk { key: 0, host: to.ip().to_string(), to, via, tries: 2, pace: None, wait: None, session }
 }
 
 /// One conversation.
@@ -150,7 +150,16 @@ impl Session for Endless {
 }
 
 fn endless(to: SocketAddr, via: Via) -> Talk {
-    Talk { key: 0, host: "server.example".into(), to, via, tries: 1, pace: None, session: Box::new(Endless) }
+    Talk {
+        key: 0,
+        host: "server.example".into(),
+        to,
+        via,
+        tries: 1,
+        pace: None,
+        wait: None,
+        session: Box::new(Endless),
+    }
 }
 
 fn length(told: &Told) -> i64 {

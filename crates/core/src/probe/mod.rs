@@ -13,6 +13,7 @@ mod epmap;
 mod ftp;
 mod http;
 mod http_proxy;
+mod identify;
 mod ike;
 mod imap;
 mod kerberos;
@@ -55,6 +56,7 @@ use crate::socket::Transport;
 use crate::wire::line::unlike;
 use crate::wire::{DecodeError, Problem};
 
+pub use identify::{Attempt, Search};
 pub use round_trip::{RoundTrip, tries_for};
 pub use security::Security;
 pub use verdict::{Icmp, IcmpVersion, PortState, Reason, Refusal, Verdict, tcp_refused, udp_refused};

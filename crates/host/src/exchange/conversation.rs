@@ -9,7 +9,7 @@ use portolan_core::probe::{BYTE_BUDGET, Event, STEP_BUDGET, Security, Step, Via}
 use socket2::SockRef;
 
 use super::line::{Line, Refused, Seen, is_group, refusal_of};
-use super::{Contact, Shared, Talk, Told};
+use super::{Contact, Shared, Talk, Told, WAITS_IN_ALL};
 
 /// Most lines of one conversation.
 const MOST_LINES: usize = 8;
@@ -73,8 +73,8 @@ impl Conversation {
             tries: 1,
             sent_at: now,
             last_try: false,
-            wakes_at: now + shared.manner.stream_wait(),
-            ends_at: now + shared.manner.whole(),
+            wakes_at: now + shared.manner.stream_wait(talk.wait),
+            ends_at: now + shared.manner.stream_wait(talk.wait) * WAITS_IN_ALL,
             bytes: 0,
             steps: 0,
             lines: 1,
@@ -128,7 +128,7 @@ impl Conversation {
             // A stream that does not come about.
             self.no_line("no answer", Contact::Silent, shared, now);
         } else {
-            self.wakes_at = now + shared.manner.stream_wait();
+            self.wakes_at = now + shared.manner.stream_wait(self.talk.wait);
             let step = self.talk.session.on(Event::Silence { data: &self.gathered });
             self.apply(step, shared, now);
         }
@@ -150,7 +150,7 @@ impl Conversation {
                 Seen::Secured(security) => {
                     let step = self.talk.session.secured(&security);
                     self.security = Some(security);
-                    self.wakes_at = now + shared.manner.stream_wait();
+                    self.wakes_at = now + shared.manner.stream_wait(self.talk.wait);
                     self.apply(step, shared, now);
                 }
                 Seen::Bytes(bytes) => self.heard(&bytes, shared, now),
@@ -176,7 +176,7 @@ impl Conversation {
 
     fn up(&mut self, shared: &mut Shared<'_>, now: Instant) {
         self.note(Contact::Answered, shared, now);
-        self.wakes_at = now + shared.manner.stream_wait();
+        self.wakes_at = now + shared.manner.stream_wait(self.talk.wait);
         let step = if self.via == Via::Tls { Step::StartTls } else { self.talk.session.hello() };
         self.apply(step, shared, now);
     }
@@ -184,7 +184,7 @@ impl Conversation {
     fn heard(&mut self, bytes: &[u8], shared: &mut Shared<'_>, now: Instant) {
         self.bytes += bytes.len();
         self.gathered.extend_from_slice(bytes);
-        self.wakes_at = now + shared.manner.stream_wait();
+        self.wakes_at = now + shared.manner.stream_wait(self.talk.wait);
         if self.bytes > BYTE_BUDGET {
             self.line = None;
             let step = self.talk.session.on(Event::Closed { data: &self.gathered });
@@ -276,14 +276,14 @@ impl Conversation {
                     return self.ask(shared, now);
                 }
                 if let Some(line) = &mut self.line {
-                    self.wakes_at = now + shared.manner.stream_wait();
+                    self.wakes_at = now + shared.manner.stream_wait(self.talk.wait);
                     // A stream tells its refusals when it is read from.
                     let _ = line.send(&bytes);
                 }
             }
             Step::StartTls => {
                 self.gathered.clear();
-                self.wakes_at = now + shared.manner.stream_wait();
+                self.wakes_at = now + shared.manner.stream_wait(self.talk.wait);
                 let begun = match &mut self.line {
                     Some(line) => line.encrypt(&self.talk.host),
                     None => Err("the connection is closed".to_owned()),
@@ -306,7 +306,7 @@ impl Conversation {
         self.contact.get_or_insert(Contact::Silent);
         (self.via, self.to) = (via, SocketAddr::new(self.to.ip(), port));
         (self.question, self.last_try) = (None, via != Via::Udp);
-        self.wakes_at = now + shared.manner.stream_wait();
+        self.wakes_at = now + shared.manner.stream_wait(self.talk.wait);
         match Line::open(via, shared.manner.source, self.to) {
             Ok(line) => {
                 self.line = Some(line);

@@ -55,7 +55,7 @@ impl Datagrams<'_> {
         let tries = if is_again { TRIES_AGAIN.min(self.plan.udp_tries) } else { self.plan.udp_tries };
         // Whether it is asked again is kept in the key's lowest bit.
         let key = ((target * self.plan.ports.len() + port) as u64) << 1 | u64::from(is_again);
-        Some(Talk { key, host, to, via: Via::Udp, tries, pace: None, session })
+        Some(Talk { key, host, to, via: Via::Udp, tries, pace: None, wait: None, session })
     }
 
     fn again(&mut self, now: Instant) -> Next {

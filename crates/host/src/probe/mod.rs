@@ -51,8 +51,8 @@ pub struct Plan {
     pub targets: Vec<Target>,
     /// Ports of each.
     pub ports: Vec<Asked>,
-    /// Protocols to try, one after the other, on open TCP ports that none was given for or that spoke another one.
-    pub likely: Vec<&'static Protocol>,
+    /// Whether the likely protocols are tried on open TCP ports that none was given for or that spoke another one.
+    pub identify: bool,
     /// What was set for protocols, by name.
     pub settings: Vec<(String, String)>,
     /// How often a silent TCP port is asked at least.
@@ -75,7 +75,7 @@ impl Plan {
         Self {
             targets,
             ports,
-            likely: Vec::new(),
+            identify: false,
             settings: Vec::new(),
             tcp_tries: 3,
             udp_tries: 3,

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portolan_core::probe::{PortState, Protocol, Verdict, Via};
+use portolan_core::probe::{PortState, Protocol, Search, Verdict, Via};
 use portolan_core::socket::Transport;
 
 use super::{Plan, Probed};
@@ -17,6 +17,9 @@ use crate::{Error, Namespace};
 
 /// How soon an open port that the sweep has found is talked to.
 const LOOK_UP: Duration = Duration::from_millis(10);
+/// How long a server is waited for that may not speak the protocol at all, besides some round trips: many are tried one
+/// after the other.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// Asks every TCP port of the plan.
 pub(super) fn probe(
@@ -47,15 +50,15 @@ pub(super) fn probe(
     };
     let mut heard = |Found { index, verdict, .. }: Found| {
         let Some((target, port)) = pair(index) else { return };
-        let talks = plan.ports[port].protocol.is_some() || !plan.likely.is_empty();
+        let talks = plan.ports[port].protocol.is_some() || plan.identify;
         let mut state = lock(&state);
         if verdict.state == PortState::Open && talks {
-            state.open.push_back(Open { target, port, verdict, next_likely: None, first_failure: None });
+            state.open.push_back(Open { target, port, verdict, search: None, first_failure: None });
         } else {
             (state.found)(Probed::silent(target, port, verdict));
         }
     };
-    if ports.iter().all(|&port| plan.ports[port].protocol.is_none()) && plan.likely.is_empty() {
+    if ports.iter().all(|&port| plan.ports[port].protocol.is_none()) && !plan.identify {
         // Nobody is talked to.
         return sweep(namespace, &manner, &mut targets, cancel, &mut heard).map(drop);
     }
@@ -73,7 +76,7 @@ pub(super) fn probe(
     let left: Vec<Open> = state.open.drain(..).collect();
     let left: Vec<Open> = left.into_iter().chain(state.pending.drain().map(|(_, open)| open)).collect();
     for open in left {
-        (state.found)(Probed::silent(open.target, open.port, open.verdict));
+        (state.found)(open.told());
     }
     swept
 }
@@ -96,8 +99,8 @@ struct Open {
     target: usize,
     port: usize,
     verdict: Verdict,
-    /// Which of the likely protocols is tried; none for the port's own.
-    next_likely: Option<usize>,
+    /// What the port is, where its own protocol is not known or not spoken: a conversation after the other.
+    search: Option<Search>,
     first_failure: Option<(&'static str, String)>,
 }
 
@@ -107,42 +110,56 @@ struct Streams<'a, 'b> {
 }
 
 impl Streams<'_, '_> {
-    /// The protocol whose turn it is for a port.
-    fn protocol(&self, open: &Open) -> Option<(&'static Protocol, Via)> {
-        let own = self.plan.ports.get(open.port)?.protocol;
-        match (open.next_likely, own) {
-            (None, Some(own)) => Some(own),
-            (likely, _) => {
-                let protocol = *self.plan.likely.get(likely.unwrap_or(0))?;
-                let via = *protocol.via.iter().find(|via| via.transport() == Transport::Tcp)?;
-                Some((protocol, via))
-            }
-        }
+    /// The conversation whose turn it is, and the longest wait in it.
+    fn turn(&self, open: &mut Open) -> Option<(&'static Protocol, Via, Option<Duration>)> {
+        let asked = self.plan.ports.get(open.port)?;
+        let search = match (&mut open.search, asked.protocol) {
+            (None, Some((protocol, via))) => return Some((protocol, via, None)),
+            (Some(search), _) => search,
+            (search @ None, None) if self.plan.identify => search.insert(Search::new(asked.port, None)),
+            (None, None) => return None,
+        };
+        let attempt = search.next_attempt()?;
+        let moment = MOMENT + open.verdict.round_trip.unwrap_or_default() * 4;
+        Some((attempt.protocol, attempt.via, (!attempt.patient).then_some(moment)))
     }
 
-    fn talk(&self, open: &Open) -> Option<Talk> {
-        let (protocol, via) = self.protocol(open)?;
+    fn talk(&self, open: &mut Open) -> Option<Talk> {
+        let (protocol, via, wait) = self.turn(open)?;
         let to: SocketAddr = self.plan.address(open.target, open.port)?;
         let session = self.plan.session(protocol, via, open.target, open.port)?;
         let host = self.plan.targets.get(open.target)?.host.clone();
         let key = (open.target * self.plan.ports.len() + open.port) as u64;
-        Some(Talk { key, host, to, via, tries: 1, pace: None, session })
+        Some(Talk { key, host, to, via, tries: 1, pace: None, wait, session })
+    }
+}
+
+impl Open {
+    /// What is known of it once nobody is talked to any more.
+    fn told(self) -> Probed {
+        let silent = Probed::silent(self.target, self.port, self.verdict);
+        let tried = self.search.as_ref().map_or(0, Search::tried);
+        let answer = self.search.and_then(Search::best);
+        let failure = match self.first_failure {
+            Some((protocol, why)) if tried > 1 => {
+                Some((protocol, format!("{why}; nor were {} other conversations understood", tried - 1)))
+            }
+            failure => failure,
+        };
+        Probed { failure: failure.filter(|_| answer.is_none()), answer, ..silent }
     }
 }
 
 impl Agenda for Streams<'_, '_> {
     fn next(&mut self, now: Instant) -> Next {
         let mut state = lock(self.state);
-        while let Some(open) = state.open.pop_front() {
-            match self.talk(&open) {
+        while let Some(mut open) = state.open.pop_front() {
+            match self.talk(&mut open) {
                 Some(talk) => {
                     state.pending.insert(talk.key, open);
                     return Next::Talk(Box::new(talk));
                 }
-                None => (state.found)(Probed {
-                    failure: open.first_failure,
-                    ..Probed::silent(open.target, open.port, open.verdict)
-                }),
+                None => (state.found)(open.told()),
             }
         }
         if state.swept { Next::Nothing } else { Next::At(now + LOOK_UP) }
@@ -151,23 +168,27 @@ impl Agenda for Streams<'_, '_> {
     fn over(&mut self, told: Told, _: Instant) {
         let mut state = lock(self.state);
         let Some(mut open) = state.pending.remove(&told.key) else { return };
-        let id = self.protocol(&open).map_or("none", |(protocol, _)| protocol.id);
-        match told.answer {
-            Ok(answer) => {
+        let own = self.plan.ports.get(open.port).and_then(|asked| asked.protocol);
+        let current = open.search.as_ref().and_then(|search| Some(search.current()?.protocol));
+        let id = current.or(own.map(|(protocol, _)| protocol)).map_or("none", |protocol| protocol.id);
+        match (told.answer, &mut open.search) {
+            (Ok(answer), None) => {
                 let silent = Probed::silent(open.target, open.port, open.verdict);
                 (state.found)(Probed { answer: Some(answer), ..silent });
+                return;
             }
-            Err(why) => {
+            (Ok(answer), Some(search)) => search.answered(answer),
+            (Err(why), search) => {
                 open.first_failure.get_or_insert((id, why));
-                let own = self.plan.ports.get(open.port).is_some_and(|asked| asked.protocol.is_some());
-                open.next_likely = Some(match open.next_likely {
-                    Some(index) => index + 1,
-                    None if own => 0,
-                    None => 1,
-                });
-                // The next likely protocol, or the end of it: `next` says which.
-                state.open.push_back(open);
+                if search.is_none() && !self.plan.identify {
+                    (state.found)(open.told());
+                    return;
+                }
+                let port = told.to.port();
+                search.get_or_insert_with(|| Search::new(port, own));
             }
         }
+        // The next conversation, or the end of it: `next` says which.
+        state.open.push_back(open);
     }
 }

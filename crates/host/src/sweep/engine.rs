@@ -59,7 +59,16 @@ pub(super) struct Pair {
 
 impl Pair {
     pub(super) const fn new(index: u64, target: SocketAddr) -> Self {
-        Self { index, target, tries: 0, met_itself: 0, met_others: 0, asked_alone: 0, once: false, no_room_since: None }
+        Self {
+            index,
+            target,
+            tries: 0,
+            met_itself: 0,
+            met_others: 0,
+            asked_alone: 0,
+            once: false,
+            no_room_since: None,
+        }
     }
 }
 

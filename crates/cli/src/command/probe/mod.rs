@@ -412,7 +412,6 @@ impl Probe {
             Ok(Asked { transport, port, protocol })
         };
         let ports: Vec<Asked> = group.ports.iter().map(asked).collect::<Result<_, Misuse>>()?;
-        let likely = if self.identify { likely() } else { Vec::new() };
         let any: IpAddr = match group.targets.first().map(|target| Family::of(target.address)) {
             Some(Family::Ipv6) => [0_u16; 8].into(),
             _ => [0; 4].into(),
@@ -431,7 +430,7 @@ impl Probe {
             .into());
         }
         Ok(Plan {
-            likely,
+            identify: self.identify,
             settings: self.set.clone(),
             udp_tries: self.tries,
             patience: if self.slow { 2 } else { 1 },
@@ -451,11 +450,6 @@ fn via(protocol: &Protocol, transport: Transport, port: u16) -> Result<Via, Misu
         let (id, other) = (protocol.id, if transport == Transport::Tcp { "udp" } else { "tcp" });
         Misuse(format!("{id} is not spoken over {transport}; type the port as {port}/{other}"))
     })
-}
-
-/// Protocols to try on a port of which nothing is known: whoever greets first, then those that answer most strangers.
-fn likely() -> Vec<&'static Protocol> {
-    ["banner", "http", "tls", "https"].into_iter().filter_map(protocol).collect()
 }
 
 /// What of the system's list the report needs.
