@@ -71,6 +71,10 @@ pub(crate) const LINUX: &[Needed] = &[
     ("mosquitto_sub", "mosquitto-clients"),
     ("kamailio", "kamailio"),
     ("turnserver", "coturn"),
+    ("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server"),
+    ("minissdpd", "minissdpd"),
+    ("/usr/lib/python3/dist-packages/bson/__init__.py", "python3-bson"),
+    ("/usr/lib/python3/dist-packages/pymongo/__init__.py", "python3-pymongo"),
 ];
 
 /// What building for Windows uses: the linker, and what Wine's own installation needs.

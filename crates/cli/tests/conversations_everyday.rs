@@ -206,3 +206,63 @@ fn messages_and_calls() {
         assert!(stun["fields"]["software"].as_str().unwrap().starts_with("Coturn"), "{stun:#}");
     }
 }
+
+#[test]
+fn a_broker_tells_what_rabbitmqctl_shows_of_it() {
+    let namespace = Namespace::new();
+    let server = servers::rabbitmq(&namespace);
+    let amqp = answer(&namespace, "5672", &[]);
+    let mut command = servers::rabbitmqctl(&namespace, &server);
+    let output = command
+        .args(["eval", "rabbit_reader:server_properties(amqp_0_9_1)."])
+        .output()
+        .expect("it is installed");
+    let shown = String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    for (field, name) in [
+        ("product", "product"),
+        ("product_version", "version"),
+        ("platform", "platform"),
+        ("cluster_name", "cluster_name"),
+    ] {
+        let value = amqp["fields"][field].as_str().unwrap_or_else(|| panic!("{field}: {amqp:#}"));
+        assert!(
+            shown.contains(&format!("{{<<\"{name}\">>,longstr,<<\"{value}\">>}}")),
+            "{field}: {amqp:#} {shown}"
+        );
+    }
+    // What its setting auth_mechanisms has where nobody set it.
+    let mut mechanisms: Vec<&str> =
+        amqp["fields"]["mechanisms"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    mechanisms.sort_unstable();
+    assert_eq!(mechanisms, ["AMQPLAIN", "PLAIN"]);
+}
+
+#[test]
+fn a_upnp_device_is_found_by_a_search() {
+    let namespace = Namespace::new();
+    let _server = servers::minissdpd(&namespace);
+    let ssdp = answer(&namespace, "1900/udp", &[]);
+    assert_eq!(ssdp["summary"], "Lab/1.0 UPnP/1.1 Harbour/2.0");
+    let expected = json!({
+        "server": "Lab/1.0 UPnP/1.1 Harbour/2.0",
+        "location": "http://127.0.0.1:5000/root.xml",
+        "usn": "uuid:6f8a7c2e-0001::urn:schemas-upnp-org:device:InternetGatewayDevice:1",
+        "services": ["urn:schemas-upnp-org:device:InternetGatewayDevice:1"],
+    });
+    assert_eq!(ssdp["fields"], expected);
+}
+
+#[test]
+fn what_speaks_as_mongodb_does_is_what_its_own_client_sees() {
+    let namespace = Namespace::new();
+    let _server = servers::mongodb(&namespace);
+    let told = answer(&namespace, "27017", &[]);
+    let program = "import pymongo; c = pymongo.MongoClient('127.0.0.1'); r = c.admin.command('ismaster'); \
+                   print(c.server_info()['version'], c.is_primary, r['minWireVersion'], r['maxWireVersion'])";
+    let shown = client(&namespace, "python3 python3-pymongo", "/usr/bin/python3", &["-c", program]);
+    assert_eq!(shown.trim(), "7.0.14 True 0 21");
+    let expected = json!({
+        "isWritablePrimary": true, "minWireVersion": 0, "maxWireVersion": 21, "readOnly": false, "version": "7.0.14",
+    });
+    assert_eq!(told["fields"], expected);
+}

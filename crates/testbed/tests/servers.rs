@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 
 use portolan_testbed::Namespace;
 use portolan_testbed::servers::{
-    Server, atftpd, charon, chronyd, domain_controller, freeradius, krb5kdc, nmbd, slapd, smbd, snmpd,
-    sql_browser, xl2tpd, xrdp,
+    Server, atftpd, charon, chronyd, domain_controller, freeradius, krb5kdc, minissdpd, mongodb, nmbd,
+    rabbitmq, slapd, smbd, snmpd, sql_browser, xl2tpd, xrdp,
 };
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 85, 0, 2);
@@ -23,7 +23,21 @@ fn comes_and_goes(namespace: &Namespace, server: Server) {
 fn each_server_starts_also_again_and_leaves_nothing_behind() {
     let namespace = Namespace::new();
     comes_and_goes(&namespace, snmpd(&namespace));
-    let all = [snmpd, chronyd, atftpd, charon, freeradius, krb5kdc, slapd, sql_browser, xl2tpd, xrdp];
+    let all = [
+        snmpd,
+        chronyd,
+        atftpd,
+        charon,
+        freeradius,
+        krb5kdc,
+        slapd,
+        sql_browser,
+        xl2tpd,
+        xrdp,
+        minissdpd,
+        mongodb,
+        rabbitmq,
+    ];
     for start in all {
         comes_and_goes(&namespace, start(&namespace));
     }
