@@ -70,6 +70,8 @@ fn an_encrypted_session_says_what_is_wrong_with_the_certificate_and_goes_on() {
     assert!(page.errors.contains("the certificate: it signs itself"), "{page}");
     let plain = scripted(&namespace, &["127.0.0.1", "80", "--tls"]).with_code(1);
     assert!(plain.errors.contains("no TLS") && plain.errors.lines().count() == 1, "{plain}");
+    let head = ["127.0.0.1", "80", "--send", "HEAD / HTTP/1.0", "--send", "", "--expect", "200 OK"];
+    scripted(&namespace, &head).with_code(0);
 }
 
 #[test]

@@ -359,6 +359,8 @@ fn the_exit_code_and_one_line_tell_what_went_wrong() {
     portolan(&namespace, &["127.0.0.1", "-p", "7000,7001", "--bare"]).with_code(1);
     for (arguments, part) in [
         (&["no-such-host.invalid", "-p", "80"][..], "cannot resolve 'no-such-host.invalid'"),
+        (&["192.0.2.7", "-p", "80"], "no way leads from here to 192.0.2.7: Network is unreachable"),
+        (&["127.0.0.1", "-p", "80", "--rate", "0"], "'0' is no rate"),
         (&["no-such-host.invalid"], "cannot resolve 'no-such-host.invalid'"),
         (&["127.0.0.1", "-p", "70000"], "port 70000 is too large"),
         (&["127.0.0.1", "-p", "90-80"], "type 80-90"),

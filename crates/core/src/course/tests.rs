@@ -60,7 +60,13 @@ fn recorded(
             Scatter::Bursts => random.normal() * 0.5,
         };
         let mean = value(at + every / 2.0) + noise * off;
-        points.push(Point { at_ms: (at * 1000.0) as u64, span_ms: (every * 1000.0) as u64, min: mean, mean, max: mean });
+        points.push(Point {
+            at_ms: (at * 1000.0) as u64,
+            span_ms: (every * 1000.0) as u64,
+            min: mean,
+            mean,
+            max: mean,
+        });
         at += every;
     }
     Series::new("x", points)

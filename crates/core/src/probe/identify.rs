@@ -153,7 +153,8 @@ mod tests {
     use crate::answer::Fields;
 
     fn ids(search: &mut Search) -> Vec<(&'static str, Via, bool)> {
-        let next = || search.next_attempt().map(|attempt| (attempt.protocol.id, attempt.via, attempt.patient));
+        let next =
+            || search.next_attempt().map(|attempt| (attempt.protocol.id, attempt.via, attempt.patient));
         std::iter::from_fn(next).collect()
     }
 

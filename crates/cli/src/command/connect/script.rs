@@ -26,17 +26,14 @@ impl Script {
 impl Args for Script {
     fn augment_args(command: Command) -> Command {
         let option = |name: &'static str, help: &'static str| {
-            let parser = |text: &str| unescaped(text);
-            Arg::new(name)
-                .long(name)
-                .value_name("TEXT")
-                .action(ArgAction::Append)
-                .value_parser(parser)
-                .help(help)
+            Arg::new(name).long(name).value_name("TEXT").action(ArgAction::Append).help(help)
         };
+        let send = option("send", "Send this line, and read nothing from standard input");
+        let expect = option("expect", "Wait until the other end says this").allow_hyphen_values(true);
+        // An empty line is one; an empty text is in whatever comes.
         command
-            .arg(option("send", "Send this line, and read nothing from standard input"))
-            .arg(option("expect", "Wait until the other end says this").allow_hyphen_values(true))
+            .arg(send.value_parser(|text: &str| unescaped(text)))
+            .arg(expect.value_parser(|text: &str| unescaped(text).and_then(heard)))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -89,7 +86,12 @@ fn unescaped(text: &str) -> Result<Vec<u8>, String> {
             }
         });
     }
-    if bytes.is_empty() { Err("nothing is to be said or heard; type a text".to_owned()) } else { Ok(bytes) }
+    Ok(bytes)
+}
+
+/// A text that can be waited for.
+fn heard(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
+    if bytes.is_empty() { Err("nothing is to be heard; type a text".to_owned()) } else { Ok(bytes) }
 }
 
 #[cfg(test)]
@@ -99,11 +101,12 @@ mod tests {
     #[test]
     fn texts_have_escapes_and_say_what_is_wrong_with_them() {
         assert_eq!(unescaped(r"a\r\n\t\\\x1bü").unwrap(), "a\r\n\t\\\u{1b}ü".as_bytes());
-        for (text, part) in
-            [(r"\q", "is no escape"), ("a\\", "is no escape"), (r"\x1", "two digits"), ("", "nothing")]
-        {
+        for (text, part) in [(r"\q", "is no escape"), ("a\\", "is no escape"), (r"\x1", "two digits")] {
             assert!(unescaped(text).unwrap_err().contains(part), "{text}");
         }
+        // The line that ends a request's head.
+        assert_eq!(unescaped(""), Ok(Vec::new()));
+        assert!(heard(Vec::new()).is_err());
     }
 
     #[test]

@@ -122,7 +122,7 @@ pub(crate) struct Probe {
     #[arg(long)]
     slow: bool,
     /// At most that many questions a second
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<NonZeroU32>,
     /// Ask from this address of this machine
     #[arg(long, value_name = "ADDRESS")]
@@ -156,6 +156,11 @@ fn setting(text: &str) -> Result<(String, String), String> {
     }
     let names: Vec<&str> = names.into_iter().collect();
     Err(format!("no protocol has a setting '{name}'; use one of {}", names.join(", ")))
+}
+
+/// Questions a second.
+fn rate(text: &str) -> Result<NonZeroU32, String> {
+    text.parse().map_err(|_| format!("'{text}' is no rate; type questions a second, from 1"))
 }
 
 /// A wait that is one.

@@ -34,6 +34,8 @@ const MOST_RESULTS: usize = 200_000;
 const MOST_DULL_ROWS: usize = 25;
 /// Answers that are shown with all that they tell.
 const MOST_DETAILS: usize = 8;
+/// Addresses without a way that are told, a line each.
+const MOST_WITHOUT_WAY: usize = 10;
 
 /// What probe gives.
 #[derive(Serialize, JsonSchema)]
@@ -218,8 +220,13 @@ impl Told {
 
     fn exit(&self, changed: Option<&Changed>) -> Exit {
         let open = self.results.iter().filter(|result| result.state == PortState::Open).count();
-        let told = self.results.iter().any(|result| result.state != PortState::Undecided)
-            || !self.omitted.is_empty();
+        // Where this system knows no way, nobody was asked.
+        let tells = |result: &Result| {
+            let way =
+                result.state != PortState::Unreachable || !matches!(result.reason, Reason::System { .. });
+            way && result.state != PortState::Undecided
+        };
+        let told = self.results.iter().any(tells) || !self.omitted.is_empty();
         if changed.is_some_and(|changed| !changed.tells() || !self.omitted.is_empty()) {
             return Exit::Unclear;
         }
@@ -251,7 +258,8 @@ impl Told {
             (None, Some(changed)) => changed.blocks(),
             (None, None) => self.blocks(elapsed),
         };
-        let aside = self.unresolved.iter().map(|unresolved| unresolved.reason.clone()).collect();
+        let aside = self.unresolved.iter().map(|unresolved| unresolved.reason.clone());
+        let aside = aside.chain(self.without_way()).collect();
         let columns = [
             "host",
             "address",
@@ -288,6 +296,22 @@ impl Told {
             elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         };
         Report { exit, aside, gaps: None, ..Report::new(body, blocks, rows, Vec::new()) }
+    }
+
+    /// A line for each address to which this system itself knows no way.
+    fn without_way(&self) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        for result in self.results.iter().filter(|result| result.state == PortState::Unreachable) {
+            if let Reason::System { code } = result.reason {
+                let why = std::io::Error::from_raw_os_error(code);
+                let line =
+                    format!("no way leads from here to {}: {why}; see: portolan probe {0}", result.address);
+                if !lines.contains(&line) && lines.len() < MOST_WITHOUT_WAY {
+                    lines.push(line);
+                }
+            }
+        }
+        lines
     }
 
     /// For people: how many of what, the rows that say something, the answers.
@@ -394,6 +418,9 @@ fn table<'a>(results: impl Iterator<Item = &'a Result>, several: bool) -> Table 
     let cells = |result: &Result| {
         let why = match (result.state, &result.reason) {
             (PortState::Open, _) => String::new(),
+            (_, Reason::System { code }) => {
+                format!("refused by this system: {}", std::io::Error::from_raw_os_error(*code))
+            }
             (_, reason) => reason.to_string(),
         };
         let tells = [why, result.tells()].into_iter().filter(|text| !text.is_empty());
