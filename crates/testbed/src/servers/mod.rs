@@ -60,8 +60,8 @@ pub use web::{nginx, ngtcp2, old_tls, tinyproxy};
 pub use xl2tpd::xl2tpd;
 pub use xrdp::xrdp;
 
-/// How long a server may take until it answers; a domain controller on a busy machine takes the longest.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a server may take until it answers; a domain controller or a broker on a busy machine takes the longest.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// How long it may take to end when it is asked to; then it is killed.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How often something is looked at that tells nobody when it changes.
