@@ -13,8 +13,11 @@ use crate::socket::{Family, Transport};
 /// Windows' dynamic range where nobody set another.
 pub const WINDOWS_DEFAULT: (u16, u16) = (49152, 65535);
 
+/// Who made an exclusion that a restart does not take away ([`Reservation::by`]).
+pub const KEPT: &str = "an administrator (kept over restarts)";
+
 /// The range that HNS sets aside for containers, where the registry names no other.
-const HNS_RANGE: (u16, u16) = (50000, 50059);
+pub const HNS_RANGE: (u16, u16) = (50000, 50059);
 
 /// How many ports WinNAT takes at a time.
 const BLOCK: u32 = 100;
@@ -84,6 +87,12 @@ pub fn hns_range(snapshot: &Snapshot) -> Option<PortRange> {
         return None;
     }
     snapshot.settings.hns_excluded_range.or_else(|| PortRange::new(HNS_RANGE.0, HNS_RANGE.1).ok())
+}
+
+/// Whether nothing confirms a dynamic range that one listing of netsh shows: it is not Windows' own, which no loss
+/// of digits leaves behind, and none of the `others`, which are of other tables or of the other store, says the same.
+pub fn stands_alone(range: PortRange, others: impl IntoIterator<Item = PortRange>) -> bool {
+    (range.first(), range.last()) != WINDOWS_DEFAULT && others.into_iter().all(|other| other != range)
 }
 
 /// Whether the excluded ranges could not be read: then none in the list is no word for none.

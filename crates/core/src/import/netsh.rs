@@ -2,12 +2,14 @@
 //!
 //! Source: [`crate::kernel::netsh`] decodes them; this file finds them, and finds out of which transport and family they
 //! are: by the command that was typed, the heading, or the file's name.
-//! Left out on purpose: `store=persistent`, which lists what will hold after the next start and not what holds now.
+//! What `store=persistent` lists holds after the next start: it confirms what holds now, or contradicts it.
+//! Left out on purpose: what is kept and not in force, which a snapshot has no place for.
 
 use super::{Format, Gathering, Place};
 use crate::kernel::malformed::Malformed;
 use crate::kernel::netsh;
 use crate::listing::Line;
+use crate::listing::agreement::Table;
 use crate::range::{EphemeralRange, Reservation, ReservationKind};
 use crate::snapshot::{Gap, GapReason, System};
 use crate::socket::{Family, Transport};
@@ -86,6 +88,12 @@ impl Subject {
         self.family.map_or(Family::ALL.to_vec(), |family| vec![family])
     }
 
+    /// The table that the listing is of.
+    fn table(&self, place: &Place<'_>) -> Table {
+        let persistent = place.typed("persistent") || place.file.to_ascii_lowercase().contains("persistent");
+        Table { transport: self.transport, family: self.family, persistent }
+    }
+
     /// Tells what had to be assumed.
     fn tell(&self, what: &str, place: &Place<'_>, subcommand: &str, gathering: &mut Gathering) {
         let unknown = match (self.transport, self.family) {
@@ -146,16 +154,16 @@ fn unreadable(what: &str, place: &Place<'_>, error: &Malformed, gathering: &mut 
 fn read_excluded(place: &Place<'_>, gathering: &mut Gathering) -> usize {
     let row = |text: &str| text.is_empty() || text.starts_with('*') || has_digit(text);
     let (text, count) = extent(place, row, note);
-    if place.typed("persistent") {
-        let detail =
-            format!("{}: excluded ranges of the persistent store are not kept in a snapshot", place.file);
-        gathering.gap(Gap::new("reservations", GapReason::Unsupported, detail));
-        return count;
-    }
     match netsh::excluded_ranges(text.as_bytes()) {
         Err(error) => unreadable("reservations", place, &error, gathering),
         Ok(excluded) => {
             let subject = Subject::of(place, &text);
+            let table = subject.table(place);
+            gathering.agreement.excluded(table, excluded.iter().map(|row| row.range));
+            if table.persistent {
+                excluded.iter().for_each(|_| gathering.row());
+                return count;
+            }
             subject.tell("reservations", place, "excludedportrange", gathering);
             gathering.reservations_are_told(&subject.transports(), &subject.families());
             for netsh::Excluded { range, administered } in excluded {
@@ -170,13 +178,16 @@ fn read_excluded(place: &Place<'_>, gathering: &mut Gathering) -> usize {
 
 fn read_dynamic(place: &Place<'_>, gathering: &mut Gathering) -> usize {
     let (text, count) = extent(place, |text| text.contains(':'), last_number);
-    if place.typed("persistent") {
-        return count;
-    }
     match netsh::dynamic_port(text.as_bytes()) {
         Err(error) => unreadable("ranges", place, &error, gathering),
         Ok(range) => {
             let subject = Subject::of(place, &text);
+            let table = subject.table(place);
+            gathering.agreement.range(table, range);
+            if table.persistent {
+                gathering.row();
+                return count;
+            }
             subject.tell("ranges", place, "dynamicport", gathering);
             for transport in subject.transports() {
                 for family in subject.families() {

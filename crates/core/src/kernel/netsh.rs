@@ -9,7 +9,8 @@
 //! note that begins with `*`, columns that end below each other), and say what is wrong with anything else. What is left
 //! unnoticed is what nobody can notice, because netsh could have printed it: another digit or a blank in the place of a
 //! digit, a blank in the place of a `*`, a piece as long as a row that is missing; in `dynamicport`, whose numbers stand
-//! in no column, also a digit more or less where the range stays possible, and its two lines exchanged.
+//! in no column, also a digit more or less where the range stays possible, and its two lines exchanged. Who reads wants
+//! that confirmed by a second listing (`crates/core/src/listing/agreement.rs`, `excluded::stands_alone`).
 //!
 //! Left out on purpose: the address family, which netsh does not print, and the other subcommands.
 

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 
+use super::agreement::Agreement;
 use super::endpoint::decimal;
 use crate::owner::{Holder, Origin, Owner};
 use crate::range::{EphemeralRange, Reservation};
@@ -83,6 +84,8 @@ pub struct Listing {
 /// Everything that was found so far.
 #[derive(Default)]
 pub(crate) struct Gathering {
+    /// What netsh's listings confirm of each other.
+    pub(crate) agreement: Agreement,
     host: Host,
     settings: Settings,
     system: Option<System>,
@@ -111,7 +114,8 @@ impl Gathering {
         &self.listings
     }
 
-    fn row(&mut self) {
+    /// A row of the listing was read.
+    pub(crate) fn row(&mut self) {
         if let Some(listing) = self.listings.last_mut() {
             listing.rows += 1;
         }
@@ -292,6 +296,8 @@ impl Gathering {
     pub(crate) fn finish(mut self, taken_ms: u64) -> (Snapshot, Vec<Listing>) {
         self.settle_orphans();
         self.count_what_was_not_told();
+        self.agreement.mark(&mut self.reservations);
+        self.agreement.gaps(&self.ranges, &self.reservations).into_iter().for_each(|gap| self.gap(gap));
         self.host.system = self.system.unwrap_or_default();
         self.reservations.sort_by_key(|reservation| reservation.range);
         let mut snapshot = Snapshot {

@@ -3,6 +3,7 @@
 //! A pasted console session is cut at its prompts into sections; a reader gets what is left of a section and says how
 //! many lines of it were its own.
 
+pub(crate) mod agreement;
 pub(crate) mod columns;
 pub(crate) mod endpoint;
 pub(crate) mod gathering;

@@ -8,6 +8,7 @@
 use std::thread;
 
 use portolan_core::change::{NetshStore, Table};
+use portolan_core::excluded::{HNS_RANGE, KEPT, stands_alone};
 use portolan_core::kernel::netsh::Excluded;
 use portolan_core::port::PortRange;
 use portolan_core::range::{EphemeralRange, Reservation, ReservationKind};
@@ -21,12 +22,8 @@ use crate::sys::HostSettings;
 /// What a gap is called, as on every system.
 pub(super) const RANGES: &str = "ranges";
 pub(super) const RESERVATIONS: &str = "reservations";
-/// Who made an exclusion that a restart does not take away.
-const KEPT: &str = "an administrator (kept over restarts)";
 const TCPIP: &str = r"SYSTEM\CurrentControlSet\Services\Tcpip\Parameters";
 const HNS: &str = r"SYSTEM\CurrentControlSet\Services\hns\State";
-/// The range that HNS sets aside where the registry names no other.
-const HNS_RANGE: (u16, u16) = (50000, 50059);
 /// Names of components, and the service that each is known by. Hyper-V is there where its management service is.
 const COMPONENTS: [(&str, &str); 5] =
     [("winnat", "winnat"), ("hns", "hns"), ("iphlpsvc", "iphlpsvc"), ("http", "http"), ("hyper-v", "vmms")];
@@ -50,6 +47,7 @@ pub(crate) fn settings() -> Reading<HostSettings> {
         value.ranges.extend(range);
         value.reservations.extend(reservations);
     }
+    gaps.extend(unconfirmed(&value.ranges));
     value.settings = registry_settings(&mut gaps);
     value.components = components(&mut gaps);
     let hns = value.settings.hns_excluded_range.map_or(HNS_RANGE, |range| (range.first(), range.last()));
@@ -100,6 +98,30 @@ fn part(transport: Transport, family: Family) -> Reading<Part> {
         })
         .collect();
     Reading { value: part, gaps }
+}
+
+/// Dynamic ranges that one answer of netsh alone tells: a number that lost a digit is another range that netsh could have
+/// printed. Those of Windows' own, and those that two tables have, are confirmed without asking for more.
+fn unconfirmed(ranges: &[EphemeralRange]) -> Vec<Gap> {
+    let alone = |own: &&EphemeralRange| {
+        stands_alone(own.range, ranges.iter().filter(|other| *other != *own).map(|other| other.range))
+    };
+    let gap = |own: &EphemeralRange| {
+        let EphemeralRange { transport, family, range } = *own;
+        let gap = |reason, rest: String| {
+            let detail = format!("netsh shows {range} as the dynamic range of {family} {transport}, {rest}");
+            Gap::new(RANGES, reason, detail)
+        };
+        match tables::dynamic(Table { family, transport, store: NetshStore::Persistent }) {
+            Ok(kept) if kept == range => None,
+            Ok(kept) => {
+                let rest = format!("and keeps {kept}: one is until the next restart, or misread");
+                Some(gap(GapReason::Malformed, rest))
+            }
+            Err(Unread { reason, detail }) => Some(gap(reason, format!("which nothing confirms: {detail}"))),
+        }
+    };
+    ranges.iter().filter(alone).filter_map(gap).collect()
 }
 
 /// An excluded range of a table.
