@@ -28,7 +28,7 @@ use anyhow::Result;
 use clap::Parser as _;
 use portolan_core::snapshot::System;
 use portolan_host::Namespace;
-use portolan_host::sys::SYSTEM;
+use portolan_host::sys::{SYSTEM, console_helper};
 
 use args::{Colour, General, Portolan};
 use command::{After, Command, News, Output, Stream, chart::Chart, portqry};
@@ -37,6 +37,11 @@ use output::{Format, Surface};
 use report::Report;
 
 fn main() -> ExitCode {
+    if let Some(answer) = console_helper(std::env::args_os()) {
+        // The one who started this reads it; where it is gone nobody does.
+        let _ = io::stdout().write_all(answer.as_bytes());
+        return Exit::Fine.into();
+    }
     if let Some(arguments) = portqry::typed(std::env::args_os()) {
         return portqry::ended(&Namespace::default(), arguments).into();
     }

@@ -318,8 +318,10 @@ fn the_help_of_every_verb_is_known() {
       portolan free 8080 --force        SIGKILL after 10 s for one that does not end
 
     A holder listens or is bound; clients of a remote port of that number are never touched. A systemd
-    unit is stopped by systemctl, a container by docker or podman, anything else by a signal. Exit
-    code 0: freed, or free already; 1: refused, failed, or held again.
+    unit is stopped by systemctl, a container by docker or podman, anything else by a signal. On
+    Windows a service is stopped by its manager; anything else by its windows, or by Ctrl+C in its
+    console where nobody else is in that. Exit code 0: freed, or free already; 1: refused, failed,
+    or held again.
 
     ======== close
 

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
-use portolan_core::change::{Action, FreeAnswer, FreeRequest, Freed, Plan, SIGNALS, freed, plan_free};
+use portolan_core::change::{
+    ASK, Action, FreeAnswer, FreeRequest, Freed, Plan, ProcessEntry, SIGNALS, freed, plan_free,
+};
 use portolan_core::diagnose::{Outcome, Question, Reuse, Trial};
 use portolan_core::port::{Port, PortRange, PortSet};
 use portolan_core::snapshot::{Gap, Snapshot};
@@ -38,8 +40,10 @@ Examples:
   portolan free 8080 --force        SIGKILL after 10 s for one that does not end
 
 A holder listens or is bound; clients of a remote port of that number are never touched. A systemd
-unit is stopped by systemctl, a container by docker or podman, anything else by a signal. Exit
-code 0: freed, or free already; 1: refused, failed, or held again.")]
+unit is stopped by systemctl, a container by docker or podman, anything else by a signal. On
+Windows a service is stopped by its manager; anything else by its windows, or by Ctrl+C in its
+console where nobody else is in that. Exit code 0: freed, or free already; 1: refused, failed,
+or held again.")]
 pub(crate) struct Free {
     /// Port, TCP unless it says otherwise: 8080, 53/udp
     #[arg(value_name = "PORT[/udp]", required = true)]
@@ -145,7 +149,8 @@ impl Command for Free {
         let names: Vec<String> = self.ports.iter().map(ToString::to_string).collect();
         let title = format!("free {}", names.join(" "));
         let said = (title.as_str(), sys::place(session.namespace())?);
-        let report = match plan_free(&before, &sys::processes()?, &sys::caller(), &self.request(), said) {
+        let processes = sys::processes()?;
+        let report = match plan_free(&before, &processes, &sys::caller(), &self.request(), said) {
             FreeAnswer::Refused(reasons) => {
                 return Err(Refused(format!("{title}: {}", reasons.join("; "))).into());
             }
@@ -159,9 +164,23 @@ impl Command for Free {
                 let notes = carried(&before, &self.ports);
                 report(Changed { notes, ..change }, ports, &before, &title, "free already")
             }
-            FreeAnswer::Plan(plan) => self.carry_out(session, &before, &plan)?,
+            FreeAnswer::Plan(mut plan) => {
+                tell_how_asked(&mut plan, &processes);
+                self.carry_out(session, &before, &plan)?
+            }
         };
         Ok(Output::Report(report))
+    }
+}
+
+/// Says of each process how it is asked to end, where the step itself does not.
+fn tell_how_asked(plan: &mut Plan, processes: &[ProcessEntry]) {
+    for step in &mut plan.steps {
+        if let Action::StopProcess { process, signal, .. } = &step.action
+            && signal == ASK
+        {
+            step.effects.extend(sys::how_asked(process, processes));
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 //! on Windows and under Wine; what Wine does not have (netsh's output, the event log) must be a gap there, never "none".
 #![cfg(target_os = "windows")]
 
+mod console;
+mod network;
 mod portqry;
 mod probe;
 mod same;

@@ -17,9 +17,16 @@ const HOW: &str = "PORTOLAN_TEST_HOLD";
 #[ignore = "a program for the other tests"]
 fn holds() {
     let Ok(how) = std::env::var(HOW) else { return };
+    if how.contains("polite") {
+        super::console::end_when_asked();
+    }
+    // It takes the requests to end, and does nothing about them.
+    let _deaf = how.contains("deaf").then(|| portolan_host::sys::EndSignals::block().unwrap());
     let mut child = how.contains("parent").then(|| start("idle"));
+    let other = how.contains("with-holder").then(|| Holder::new("plain"));
     let listener = (!how.contains("idle")).then(|| TcpListener::bind("127.0.0.1:0").unwrap());
-    let port = listener.as_ref().map_or(0, |listener| listener.local_addr().unwrap().port());
+    let own = listener.as_ref().map(|listener| listener.local_addr().unwrap().port());
+    let port = own.or_else(|| Some(other.as_ref()?.port)).unwrap_or(0);
     println!("held {port} {}", child.as_ref().map_or(0, Child::id));
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
     if let Some(child) = &mut child {
@@ -27,23 +34,33 @@ fn holds() {
     }
 }
 
-fn start(how: &str) -> Child {
+/// What starts this program to hold a port in such a way.
+pub(super) fn command(how: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--ignored", "--exact", "stop::holds", "--nocapture"]).env(HOW, how);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+}
+
+fn start(how: &str) -> Child {
+    command(how).spawn().unwrap()
 }
 
 /// A process that holds a port; ended with this value.
-struct Holder {
-    process: Child,
-    port: u16,
+pub(super) struct Holder {
+    pub(super) process: Child,
+    pub(super) port: u16,
     /// Pid of what it has started.
-    child: u32,
+    pub(super) child: u32,
 }
 
 impl Holder {
     fn new(how: &str) -> Self {
-        let mut process = start(how);
+        Self::of(command(how))
+    }
+
+    pub(super) fn of(mut command: Command) -> Self {
+        let mut process = command.spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let mut told = lines.map(Result::unwrap).find_map(|line| {
             let (_, rest) = line.split_once("held ")?;
@@ -54,7 +71,7 @@ impl Holder {
         Self { process, port, child }
     }
 
-    fn lives(&mut self) -> bool {
+    pub(super) fn lives(&mut self) -> bool {
         self.process.try_wait().unwrap().is_none()
     }
 }
@@ -66,7 +83,7 @@ impl Drop for Holder {
     }
 }
 
-fn free(scratch: &Scratch, port: u16, words: &str) -> Output {
+pub(super) fn free(scratch: &Scratch, port: u16, words: &str) -> Output {
     let mut command = portolan(&["free", &port.to_string()]);
     command.args(words.split_whitespace()).env("PORTOLAN_STATE", scratch.path("state"));
     run(command)
@@ -74,7 +91,7 @@ fn free(scratch: &Scratch, port: u16, words: &str) -> Output {
 
 /// What was said, however its lines are broken, once it is certain that it ended with this exit code.
 #[track_caller]
-fn told(output: &Output, code: i32) -> String {
+pub(super) fn told(output: &Output, code: i32) -> String {
     let text = [&output.stdout[..], &output.stderr].concat();
     let text = String::from_utf8(text).unwrap();
     assert_eq!(output.status.code(), Some(code), "{text}");

@@ -4,6 +4,7 @@
 //! Pure: what is there now comes in as [`Observed`], and [`decide`] says what is to be done about it, forwards
 //! and backwards. How a step is carried out is the host's affair.
 
+mod asking;
 mod close_plan;
 mod critical;
 mod free_plan;
@@ -22,6 +23,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use asking::WayToAsk;
 pub use close_plan::plan_close;
 pub use critical::is_critical;
 pub use free_plan::{FreeAnswer, plan_free};

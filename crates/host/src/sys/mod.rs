@@ -40,6 +40,7 @@ pub(crate) use system::change::{
 };
 pub use system::close::connections;
 pub(crate) use system::connecting::{Connecting, Connector, REPEATS, connections_at_once};
+pub use system::console::console_helper;
 pub(crate) use system::echo::{ECHO_REMEDY, echo};
 pub use system::handover::EndSignals;
 pub(crate) use system::handover::{allow_descriptors, become_program, listen};
@@ -50,7 +51,7 @@ pub(crate) use system::names::name_of;
 pub(crate) use system::namespace::within;
 pub(crate) use system::route::route;
 pub use system::start_up::{is_administrator, system_journal};
-pub use system::stop::{caller, modules, processes};
+pub use system::stop::{caller, how_asked, modules, processes};
 pub use system::trace::Tracer;
 
 /// Why a bind did not come about.

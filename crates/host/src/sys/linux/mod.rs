@@ -10,6 +10,7 @@ pub(crate) mod close;
 mod command;
 pub(crate) mod configured;
 pub(crate) mod connecting;
+pub(crate) mod console;
 pub(super) mod counters;
 mod descriptors;
 pub(crate) mod echo;

@@ -111,6 +111,11 @@ pub fn modules(pid: u32) -> Result<Vec<Module>, Error> {
     Ok(proc_maps::modules(&maps))
 }
 
+/// How a process is asked to end, beside what the step says: it says the signal.
+pub fn how_asked(_process: &ProcessKey, _processes: &[ProcessEntry]) -> Option<String> {
+    None
+}
+
 /// The one who asks.
 pub fn caller() -> Caller {
     let placement = file::text("/proc/self/cgroup", file::SHORT).map(|text| cgroup::placement(&text));

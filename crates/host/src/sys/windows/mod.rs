@@ -13,6 +13,7 @@ pub(crate) mod close;
 mod command;
 pub(crate) mod configured;
 pub(crate) mod connecting;
+pub(crate) mod console;
 pub(super) mod counters;
 pub(crate) mod echo;
 mod events;

@@ -129,7 +129,7 @@ fn status(service: &Handle) -> io::Result<SERVICE_STATUS_PROCESS> {
 /// Stops a service and waits for its end. One that does not run is fine.
 pub(super) fn stop(name: &str) -> io::Result<()> {
     let service = service(name, SERVICE_STOP | SERVICE_QUERY_STATUS)?;
-    if status(&service)?.dwCurrentState == SERVICE_STOPPED {
+    if settled(&service)? == SERVICE_STOPPED {
         return Ok(());
     }
     let mut told = SERVICE_STATUS::default();
@@ -143,7 +143,7 @@ pub(super) fn stop(name: &str) -> io::Result<()> {
 /// Starts a service and waits until it runs. One that runs already is fine.
 pub(super) fn start(name: &str) -> io::Result<()> {
     let service = service(name, SERVICE_START | SERVICE_QUERY_STATUS)?;
-    if status(&service)?.dwCurrentState == SERVICE_RUNNING {
+    if settled(&service)? == SERVICE_RUNNING {
         return Ok(());
     }
     // SAFETY: the handle is open, and there are no arguments.
@@ -153,15 +153,25 @@ pub(super) fn start(name: &str) -> io::Result<()> {
     until(&service, SERVICE_RUNNING)
 }
 
+/// How a service stands once it is neither starting nor stopping, when it takes no orders.
+fn settled(service: &Handle) -> io::Result<u32> {
+    asked_until(service, |state| matches!(state, SERVICE_STOPPED | SERVICE_RUNNING | SERVICE_PAUSED))
+}
+
 fn until(service: &Handle, wanted: u32) -> io::Result<()> {
+    match asked_until(service, |state| state == wanted || state == SERVICE_STOPPED)? {
+        state if state == wanted => Ok(()),
+        _ => Err(io::Error::other("it ended while it was starting; see the System event log")),
+    }
+}
+
+/// Asks how a service stands until it is as wanted.
+fn asked_until(service: &Handle, is_wanted: impl Fn(u32) -> bool) -> io::Result<u32> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let state = status(service)?.dwCurrentState;
-        if state == wanted {
-            return Ok(());
-        }
-        if state == SERVICE_STOPPED {
-            return Err(io::Error::other("it ended while it was starting; see the System event log"));
+        if is_wanted(state) {
+            return Ok(state);
         }
         if Instant::now() > deadline {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "it still is not there after 60 s"));

@@ -2,9 +2,8 @@
 //!
 //! Source: the service control manager, `EnumWindows`, `PostMessageW` (WM_CLOSE), `TerminateProcess`. A process with a
 //! window is asked to close it, and has the time of the plan to end by itself; the window of a console counts as that of the
-//! program that it was made for, which gets the console's close event. Left out on purpose: Ctrl+Break
-//! (`GenerateConsoleCtrlEvent`), which reaches every program of a console, this one and its shell too, and not the one
-//! that was meant: where a process leads no group of its own, the system makes an event for all.
+//! program that it was made for, which gets the console's close event. One without a window gets Ctrl+C in its console,
+//! where nobody but it and what it has started is in that (`console`, [`WayToAsk`]). Left out on purpose: Ctrl+Break.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,11 +11,12 @@ use std::os::windows::io::{AsRawHandle as _, OwnedHandle};
 use std::time::Duration;
 
 use portolan_core::change::{
-    ASK, Action, Caller, ProcessEntry, ProcessKey, ProcessNow, TERMINATE, WindowsAction,
+    ASK, Action, Caller, ProcessEntry, ProcessKey, ProcessNow, TERMINATE, WayToAsk, WindowsAction,
 };
 use portolan_core::kernel::proc_maps::Module;
 use windows_sys::Win32::Foundation::{
-    ERROR_ACCESS_DENIED, ERROR_INVALID_PARAMETER, HWND, LPARAM, WAIT_OBJECT_0, WAIT_TIMEOUT,
+    ERROR_ACCESS_DENIED, ERROR_DEPENDENT_SERVICES_RUNNING, ERROR_INVALID_PARAMETER, HWND, LPARAM,
+    WAIT_OBJECT_0, WAIT_TIMEOUT,
 };
 use windows_sys::Win32::System::Threading::{
     PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SYNCHRONIZE, PROCESS_TERMINATE, TerminateProcess,
@@ -27,7 +27,7 @@ use windows_sys::Win32::UI::WindowsAndMessaging::{
 };
 use windows_sys::core::BOOL;
 
-use super::{process, service};
+use super::{console, process, service};
 use crate::Error;
 
 /// How long a terminated process may take to end.
@@ -59,8 +59,13 @@ pub(crate) fn perform(action: &Action) -> Result<(), Error> {
 }
 
 fn service_error(verb: &str, name: &str, source: io::Error) -> Error {
-    let denied = source.raw_os_error() == Some(ERROR_ACCESS_DENIED.cast_signed());
-    let advice = if denied { " (run as administrator)" } else { "" };
+    let advice = match source.raw_os_error().map(i32::cast_unsigned) {
+        Some(ERROR_ACCESS_DENIED) => " (run as administrator)".into(),
+        Some(ERROR_DEPENDENT_SERVICES_RUNNING) => {
+            format!(" (`sc enumdepend {name}` names what to stop first)")
+        }
+        _ => String::new(),
+    };
     Error::new(format!("{verb} the service {name}{advice}"), source)
 }
 
@@ -132,21 +137,16 @@ fn stop_process(process: &ProcessKey, signal: &str, timeout: Duration, force: bo
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, how));
             }
         }
-        let asked = ask_to_close(process.pid);
-        if asked && ended_within(&handle, timeout)? {
-            return Ok(());
-        }
-        match (force, asked) {
-            (true, _) => terminate(&handle),
-            (false, true) => {
+        match ask(process)? {
+            Ok(()) if ended_within(&handle, timeout)? => Ok(()),
+            _ if force => terminate(&handle),
+            Ok(()) => {
                 let waited = timeout.as_secs_f32();
                 Err(io::Error::other(format!(
-                    "it still runs {waited} s after it was asked to close; --force terminates it then"
+                    "it still runs {waited} s after it was asked to end; --force terminates it then"
                 )))
             }
-            (false, false) => Err(io::Error::other(
-                "it has no window that could be asked to close (Ctrl+C in its console asks it); --force terminates it",
-            )),
+            Err(why) => Err(io::Error::other(format!("{why}; --force terminates it"))),
         }
     };
     attempt().map_err(|source| {
@@ -193,31 +193,62 @@ fn ended_within(handle: &OwnedHandle, time: Duration) -> io::Result<bool> {
     }
 }
 
-/// A process, and whether one of its windows was asked.
-struct Asked {
+/// How a process would be asked to end, as a plan tells it.
+pub fn how_asked(process: &ProcessKey, processes: &[ProcessEntry]) -> Option<String> {
+    Some(way_to_ask(process.pid, processes).told(process.pid, processes))
+}
+
+fn way_to_ask(pid: u32, processes: &[ProcessEntry]) -> WayToAsk {
+    let has_window = windows(pid, false);
+    let console = || console::members(pid).map_err(|error| error.to_string());
+    WayToAsk::of(pid, has_window, if has_window { Ok(Vec::new()) } else { console() }, processes)
+}
+
+/// Asks a process to end; why it could not be asked.
+fn ask(process: &ProcessKey) -> io::Result<Result<(), String>> {
+    let processes = processes().map_err(|error| error.source)?;
+    Ok(match way_to_ask(process.pid, &processes) {
+        WayToAsk::Window => {
+            windows(process.pid, true);
+            Ok(())
+        }
+        WayToAsk::Console(mut members) => {
+            // The console is found by the one that is meant.
+            members.retain(|member| *member != process.pid);
+            members.insert(0, process.pid);
+            console::press(&members)
+                .map_err(|error| format!("Ctrl+C could not be sent to its console: {error}"))
+        }
+        WayToAsk::None(why) => Err(why),
+    })
+}
+
+/// A process, whether its windows are asked to close, and whether it has one.
+struct Search {
     pid: u32,
+    close: bool,
     any: bool,
 }
 
-/// Asks every window of a process to close; whether there is one.
-fn ask_to_close(pid: u32) -> bool {
-    let mut asked = Asked { pid, any: false };
-    // SAFETY: the function below gets that pointer back, while `asked` lives, and nothing else refers to it meanwhile.
-    unsafe { EnumWindows(Some(ask), (&raw mut asked).expose_provenance().cast_signed()) };
-    asked.any
+/// Whether a process has windows; with `close` each is asked to close.
+fn windows(pid: u32, close: bool) -> bool {
+    let mut search = Search { pid, close, any: false };
+    // SAFETY: the function below gets that pointer back, while `search` lives, and nothing else refers to it meanwhile.
+    unsafe { EnumWindows(Some(window), (&raw mut search).expose_provenance().cast_signed()) };
+    search.any
 }
 
-/// One window: asked when it is of that process. 1 goes on to the next.
-unsafe extern "system" fn ask(window: HWND, asked: LPARAM) -> BOOL {
-    let pointer = std::ptr::with_exposed_provenance_mut::<Asked>(asked.cast_unsigned());
-    // SAFETY: EnumWindows hands back the pointer that `ask_to_close` gave, which leads to a live value.
-    let asked = unsafe { &mut *pointer };
+/// One window. 1 goes on to the next.
+unsafe extern "system" fn window(window: HWND, search: LPARAM) -> BOOL {
+    let pointer = std::ptr::with_exposed_provenance_mut::<Search>(search.cast_unsigned());
+    // SAFETY: EnumWindows hands back the pointer that `windows` gave, which leads to a live value.
+    let search = unsafe { &mut *pointer };
     let mut pid = 0;
     // SAFETY: `pid` is where the function may write.
     unsafe { GetWindowThreadProcessId(window, &raw mut pid) };
-    if pid == asked.pid {
+    if pid == search.pid {
         // SAFETY: a message without pointers; a window that is gone makes it fail, no more.
-        asked.any |= unsafe { PostMessageW(window, WM_CLOSE, 0, 0) } != 0;
+        search.any |= !search.close || unsafe { PostMessageW(window, WM_CLOSE, 0, 0) } != 0;
     }
     1
 }

@@ -5,6 +5,7 @@
 //! every run of them, so a file in it is locked while this test program runs.
 
 use std::fs::{self, File};
+use std::os::windows::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -16,6 +17,9 @@ use serde_json::{Value, json};
 /// No command here takes longer than some seconds, even under Wine with a busy machine.
 const LIMIT: Duration = Duration::from_secs(90);
 const INTERVAL: Duration = Duration::from_millis(5);
+/// Of `CreateProcessW`: a console of its own, and none at all.
+const CREATE_NEW_CONSOLE: u32 = 0x10;
+const DETACHED_PROCESS: u32 = 0x8;
 const BOOT_KEY: &str =
     r"HKLM\SYSTEM\CurrentControlSet\Control\Session Manager\Memory Management\PrefetchParameters";
 const OVERRIDES: &str = r"HKCU\Software\Wine\DllOverrides";
@@ -180,10 +184,10 @@ impl Machine {
         // What was added and deleted again leaves an empty list.
         let excluded = |store: &str| {
             let mut tables = state[store]["excluded"].clone();
-            tables
-                .as_object_mut()
-                .unwrap()
-                .retain(|_, rows| rows.as_array().is_some_and(|rows| !rows.is_empty()));
+            let rows = tables.as_object_mut().unwrap();
+            rows.retain(|_, rows| rows.as_array().is_some_and(|rows| !rows.is_empty()));
+            // What was deleted and added again stands last.
+            rows.values_mut().for_each(|rows| rows.as_array_mut().unwrap().sort_by_key(Value::to_string));
             tables
         };
         json!({
@@ -250,6 +254,11 @@ impl Machine {
         finish(started(self.command(words)), words)
     }
 
+    /// Starts the program.
+    pub(crate) fn begin(&self, words: &str) -> Child {
+        started(self.command(words))
+    }
+
     /// The same in a window that is not elevated.
     #[track_caller]
     pub(crate) fn portolan_of_a_user(&self, words: &str) -> Answer {
@@ -266,11 +275,29 @@ impl Machine {
         finish(started(self.prepared(command)), words)
     }
 
+    /// Runs the program in a console of its own, elevated, until the stand-in's call of that number; has Ctrl+C pressed
+    /// in that console, lets the call go, and waits for the end.
+    #[track_caller]
+    pub(crate) fn pressed_at(&self, call: usize, works_first: bool, words: &str) -> Answer {
+        let mut command = self.command(words);
+        command.creation_flags(CREATE_NEW_CONSOLE);
+        let child = self.stalls_at(call, works_first, command);
+        self.wait_until_stalled(words);
+        let pid = child.id().to_string();
+        let mut press = Command::new(PROGRAM);
+        press.args(["console-helper", "press", &pid]).creation_flags(DETACHED_PROCESS);
+        let press = press.output().unwrap();
+        let pressed = String::from_utf8_lossy(&press.stdout);
+        assert_eq!(pressed.trim(), "console-helper 0", "nobody but the program is in its console");
+        self.let_go();
+        finish(child, words)
+    }
+
     /// Runs the program until the stand-in's call of that number, where it is killed; the answer of one that came to its
     /// end before.
     #[track_caller]
     pub(crate) fn killed_at(&self, call: usize, works_first: bool, words: &str) -> Option<Answer> {
-        let mut child = self.stalled_at(call, works_first, words);
+        let mut child = self.stalls_at(call, works_first, self.command(words));
         let stalled = self.folder.join("state.stalled");
         let start = Instant::now();
         let answer = loop {
@@ -307,12 +334,29 @@ impl Machine {
         once.boot(boot);
     }
 
-    fn stalled_at(&self, call: usize, works_first: bool, words: &str) -> Child {
+    /// How many calls of the stand-in a run makes.
+    #[track_caller]
+    pub(crate) fn calls_of(&self, words: &str) -> usize {
+        self.with("calls", json!(0));
+        self.portolan(words).with_code(0);
+        usize::try_from(self.state()["calls"].as_u64().unwrap()).unwrap()
+    }
+
+    fn stalls_at(&self, call: usize, works_first: bool, command: Command) -> Child {
         for extension in ["stalled", "let-go"] {
             let _ = fs::remove_file(self.file().with_extension(extension));
         }
         self.with("calls", json!(0)).with("stalls_at", json!(call)).with("works_first", json!(works_first));
-        started(self.command(words))
+        started(command)
+    }
+
+    #[track_caller]
+    fn wait_until_stalled(&self, words: &str) {
+        let start = Instant::now();
+        while !self.folder.join("state.stalled").exists() {
+            assert!(start.elapsed() < LIMIT, "{words}: it did not come that far");
+            sleep(INTERVAL);
+        }
     }
 
     /// Lets a call that stands still go, and waits until nobody holds the state.
@@ -340,7 +384,7 @@ fn started(mut command: Command) -> Child {
 
 /// Waits for a program's end, or ends it and fails.
 #[track_caller]
-fn finish(mut child: Child, words: &str) -> Answer {
+pub(crate) fn finish(mut child: Child, words: &str) -> Answer {
     let stdout = read(child.stdout.take().unwrap());
     let stderr = read(child.stderr.take().unwrap());
     let start = Instant::now();
@@ -366,7 +410,7 @@ fn read(mut pipe: impl std::io::Read + Send + 'static) -> std::thread::JoinHandl
     })
 }
 
-fn tool(name: &str, words: &[&str]) -> String {
+pub(crate) fn tool(name: &str, words: &[&str]) -> String {
     let output = Command::new(Path::new(SYSTEM).join(name)).args(words).output().unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -2,6 +2,8 @@
 //! recorded formats and refuses what the real one refuses, and the same exit codes and JSON as on Linux.
 #![cfg(target_os = "windows")]
 
+mod pressed;
+mod service;
 mod wine;
 
 use serde_json::{Value, json};
