@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use portolan_host::Namespace;
 
 use crate::command::{
-    Command, budget, chart, close, completions, connect, explain, free, hold, list, man, pick, portqry,
-    probe, range, reserve, resume, schema, snapshot, trace, undo, wait, watch, who, why,
+    Command, budget, chart, close, completions, connect, explain, free, history, hold, list, man, pick,
+    portqry, probe, range, reserve, resume, schema, snapshot, trace, undo, wait, watch, who, why,
 };
 use crate::output::{FORMATS, Format};
 
@@ -125,6 +125,7 @@ pub(crate) enum Verb {
     Pick(pick::Pick),
     Wait(wait::Wait),
     Watch(watch::Watch),
+    History(history::History),
     Trace(trace::Trace),
     Hold(hold::Hold),
     Probe(Box<probe::Probe>),
@@ -156,6 +157,7 @@ impl Verb {
             Self::Pick(command) => command,
             Self::Wait(command) => command,
             Self::Watch(command) => command,
+            Self::History(command) => command,
             Self::Trace(command) => command,
             Self::Hold(command) => command,
             Self::Probe(command) => command.as_ref(),

@@ -13,6 +13,7 @@ mod filter;
 mod fixture;
 mod output;
 mod picture;
+mod plot;
 mod progress;
 mod reach;
 mod report;

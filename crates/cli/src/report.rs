@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::cells::Table;
 use crate::exit::Exit;
+use crate::plot::Plot;
 
 /// How a piece of text is meant; a format turns it into colour, or leaves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +117,8 @@ pub(crate) enum Block {
     Table(Table),
     /// The picture of all ports.
     Picture(Vec<Strip>),
+    /// How numbers went over time.
+    Plot(Plot),
 }
 
 impl Block {

@@ -78,6 +78,11 @@ impl Session {
         changing::journal(|name| std::env::var_os(name), Self::own_of_system())
     }
 
+    /// The recorder's file, where none is named: beside the journal.
+    pub(crate) fn history(&self) -> Result<PathBuf> {
+        Ok(self.journal()?.folder().join("history.db"))
+    }
+
     /// The system's folder, for those who write there.
     fn own_of_system() -> Option<PathBuf> {
         sys::is_administrator().then(sys::system_journal).flatten()

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use portolan_core::socket::Transport;
+use portolan_core::wire::moment;
 
 /// One transport, or both at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -32,6 +33,49 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("'{text}' is no number of seconds; type one as in 30 or 0.5"))
 }
 
+/// A time in what was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    /// So many milliseconds before the end.
+    Before(u64),
+    /// Milliseconds since 1970-01-01 UTC.
+    At(u64),
+}
+
+/// A span that counts back, `24h`, or a time in UTC, `2026-11-28T10:00`.
+pub(crate) fn when(text: &str) -> Result<When, String> {
+    let wrong =
+        || format!("'{text}' is neither a span nor a time; type one as in 24h, 7d or 2026-11-28T10:00");
+    let before = text.char_indices().next_back().and_then(|(end, unit)| {
+        let seconds = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86_400,
+            'w' => 7 * 86_400,
+            'y' => 365 * 86_400,
+            _ => return None,
+        };
+        text.get(..end)?.parse::<u64>().ok()?.checked_mul(seconds * 1000)
+    });
+    if let Some(before) = before {
+        return Ok(When::Before(before));
+    }
+    // RFC 3339 from the day on, as far as it was typed.
+    const WHOLE: &str = "0000-00-00T00:00:00";
+    let typed =
+        text.strip_suffix(" UTC").or_else(|| text.strip_suffix('Z')).unwrap_or(text).replace(' ', "T");
+    let is_shape =
+        |(typed, whole): (char, char)| if whole == '0' { typed.is_ascii_digit() } else { typed == whole };
+    if !matches!(typed.len(), 10 | 16 | 19) || !typed.chars().zip(WHOLE.chars()).all(is_shape) {
+        return Err(wrong());
+    }
+    let digits: String =
+        typed.chars().filter(char::is_ascii_digit).chain("000000".chars()).take(14).collect();
+    let at = moment::of_digits(&format!("{digits}Z")).and_then(|ms| u64::try_from(ms).ok());
+    at.map(When::At).ok_or_else(wrong)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,6 +86,39 @@ mod tests {
         assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
         for text in ["-1", "inf", "NaN", "1e300", "", "5s"] {
             assert!(seconds(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_in_the_record_is_a_span_back_or_a_time_in_utc() {
+        const HOUR: u64 = 3_600_000;
+        for (text, expected) in [
+            ("90s", When::Before(90_000)),
+            ("30m", When::Before(HOUR / 2)),
+            ("24h", When::Before(24 * HOUR)),
+            ("7d", When::Before(168 * HOUR)),
+            ("2w", When::Before(336 * HOUR)),
+            ("1y", When::Before(8760 * HOUR)),
+            ("1970-01-02", When::At(24 * HOUR)),
+            ("1970-01-02T03:30", When::At(27 * HOUR + HOUR / 2)),
+            ("1970-01-02 03:00:01 UTC", When::At(27 * HOUR + 1000)),
+            ("1970-01-02T03:00:01Z", When::At(27 * HOUR + 1000)),
+        ] {
+            assert_eq!(when(text), Ok(expected), "{text}");
+        }
+        for text in [
+            "",
+            "h",
+            "-1h",
+            "24",
+            "1.5h",
+            "2026-13-01",
+            "2026-11-28T",
+            "2026-11-28T1:00",
+            "99999999999999999999d",
+            "é",
+        ] {
+            assert!(when(text).is_err(), "{text}");
         }
     }
 }

@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::Path;
 
+use portolan_core::record::Entry;
+use portolan_history::{Keep, Options, Recorder};
 use portolan_testbed::{Answer, Namespace, program};
 
 /// Commands that change the machine.
@@ -25,6 +27,14 @@ fn commands(text: &str) -> Vec<String> {
     found
 }
 
+/// Something recorded, for the commands that tell of it.
+fn record(state: &Path) {
+    fs::create_dir(state).unwrap();
+    let options = Options { interval_ms: 5000, pid: 1, keep: Keep::default() };
+    let mut recorder = Recorder::open(&state.join("history.db"), options).unwrap();
+    recorder.append(&Entry { at_ms: 1_795_651_200_000, ..Entry::default() }).unwrap();
+}
+
 #[test]
 fn every_command_of_the_readme_is_known() {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
@@ -40,6 +50,8 @@ fn every_command_of_the_readme_is_known() {
     {
         fs::copy(recordings.join(recording), mailed.join(name)).unwrap();
     }
+    let state = mailed.join("state");
+    record(&state);
     for typed in commands {
         // Words in capitals stand for something of the reader's.
         let line = typed
@@ -52,7 +64,13 @@ fn every_command_of_the_readme_is_known() {
         let changes = CHANGING.iter().any(|verb| typed.starts_with(&format!("portolan {verb}")));
         let reads = typed.ends_with("--list") || typed.contains("--dry-run");
         let line = if changes && !reads { format!("{line} --dry-run") } else { line };
-        let answer = Answer::of(namespace.command("bash").args(["-c", &line]).current_dir(&mailed));
+        let mut command = namespace.command("bash");
+        command.args(["-c", &line]).current_dir(&mailed);
+        // The journal of changes is the machine's own; what was recorded is this test's.
+        if typed.starts_with("portolan history") {
+            command.env("PORTOLAN_STATE", &state);
+        }
+        let answer = Answer::of(&mut command);
         assert!(matches!(answer.code, Some(0 | 1)), "{typed}: {answer}");
     }
     fs::remove_file(file).unwrap();

@@ -3,7 +3,8 @@
 //! A record is longer and rougher than a few looks ([`crate::trend`]): programs start anew and their numbers jump,
 //! recorders pause, and most of what falls today fell yesterday too. So the growth of a series is that since its last
 //! step, whether a start, a deployment or somebody's remedy; and a fall that came and went by itself before is told as
-//! such and is no end. A step is a change between two neighbours far beyond the changes around it (eight standard
+//! such and is no end. Where there was nothing but noise before, and then steady growth, the growth counts from where it
+//! began. A step is a change between two neighbours far beyond the changes around it (eight standard
 //! deviations by the median, which wild values do not move), of some weight in the whole, and one that stays.
 //!
 //! Left out on purpose: seasons by the calendar. A wave is known by having been there before, whatever its length.
@@ -28,7 +29,7 @@ pub struct Step {
 /// How a number went.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Course {
-    /// Since when the rest holds: the last step, or the beginning; milliseconds since 1970-01-01 UTC.
+    /// Since when the rest holds: the last step, where growth began, or the beginning; milliseconds since 1970-01-01 UTC.
     pub since_ms: u64,
     /// The last step, if there was any.
     pub step: Option<Step>,
@@ -66,6 +67,14 @@ const STRETCHES: u64 = 150;
 const BEYOND: f64 = 8.0;
 /// A step is at least this part of all that the number varies.
 const WEIGHT: f64 = 0.15;
+/// Places at which growth may have begun.
+const PLACES: usize = 16;
+/// With fewer samples on a side nothing is told of it.
+const FEW: usize = 8;
+/// Two parts fit clearly better than one line where not more than this is left of what is off.
+const CLEARLY: f64 = 0.75;
+/// Before growth began nothing moved more than this part of it.
+const QUIET: f64 = 0.25;
 /// So many stretches on both sides tell whether it stayed.
 const SIDES: usize = 4;
 /// As deep as now: at least this part.
@@ -76,8 +85,11 @@ pub fn course(series: &Series) -> Option<Course> {
     let samples = series.samples();
     let even = evened(&samples);
     let step = last_step(&even);
-    let since_ms = step.map_or(samples.first()?.at_ms, |step| step.at_ms);
-    let tail = evened(since(&samples, since_ms));
+    let mut since_ms = step.map_or(samples.first()?.at_ms, |step| step.at_ms);
+    let mut tail = evened(since(&samples, since_ms));
+    if let Some((began_ms, grown)) = began(&samples, &tail) {
+        (since_ms, tail) = (began_ms, grown);
+    }
     let slope = trend::slope(&tail);
     let (now, now_off) = match slope {
         Some(slope) => trend::level(&tail, slope.per_second)?,
@@ -111,6 +123,43 @@ impl Course {
         let seen_before = falls(&before.samples(), -self.grew * AS_DEEP, slope.over_s);
         Some(Ending { end, near: end.is_near(&slope), seen_before })
     }
+}
+
+/// Where steady growth began after a time of nothing but noise, and the samples of it.
+fn began(samples: &[Sample], even: &[Sample]) -> Option<(u64, Vec<Sample>)> {
+    let place = bend(even)?;
+    // The bend lies beside the place: what surely comes after it tells how fast it goes.
+    let after = place + even.len() / PLACES;
+    let grown = evened(since(samples, even.get(after)?.at_ms));
+    let slope = trend::slope(&grown)?;
+    let mut quiet = values(even.get(..place)?);
+    quiet.sort_unstable_by(f64::total_cmp);
+    let part = |twentieth: usize| quiet.get((quiet.len().max(1) - 1) * twentieth / 20).copied();
+    let is_quiet = part(19)? - part(1)? <= QUIET * (slope.per_second * slope.over_s).abs();
+    is_quiet.then_some((even.get(place)?.at_ms, grown))
+}
+
+/// The place that best parts samples into level ones and a line, if that is clearly better than one line.
+fn bend(samples: &[Sample]) -> Option<usize> {
+    let off = |samples: &[Sample], per_second: f64| {
+        let rest = trend::residuals(samples, per_second);
+        let (middle, _) = middle_and_spread(&rest)?;
+        Some(rest.iter().map(|value| (value - middle).abs()).sum::<f64>())
+    };
+    let mut best: Option<(f64, usize)> = None;
+    for number in 1..PLACES {
+        let place = samples.len() * number / PLACES;
+        let (before, after) = samples.split_at_checked(place)?;
+        if before.len() < FEW || after.len() < FEW {
+            continue;
+        }
+        let cost = off(before, 0.0)? + off(after, trend::rough(after)?)?;
+        if best.is_none_or(|(least, _)| cost < least) {
+            best = Some((cost, place));
+        }
+    }
+    let straight = off(samples, trend::rough(samples)?)?;
+    best.filter(|(cost, _)| *cost < CLEARLY * straight).map(|(_, place)| place)
 }
 
 /// The samples from a time on.

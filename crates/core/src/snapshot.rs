@@ -50,7 +50,7 @@ pub enum GapReason {
     Malformed,
     /// It was larger than what is read.
     TooLarge,
-    /// Nobody sent it: the snapshot was put together from listings.
+    /// Nobody sent it, as of a snapshot put together from listings; or nobody recorded it.
     Absent,
 }
 

@@ -134,7 +134,7 @@ pub fn end_of(samples: &[Sample], slope: Slope) -> Option<End> {
 }
 
 /// What is left of each sample when a line is taken away, from the first sample on.
-fn residuals(samples: &[Sample], per_second: f64) -> Vec<f64> {
+pub(crate) fn residuals(samples: &[Sample], per_second: f64) -> Vec<f64> {
     let Some(first) = samples.first() else { return Vec::new() };
     samples.iter().map(|sample| sample.value - per_second * seconds(*first, *sample)).collect()
 }
@@ -177,14 +177,25 @@ fn seconds(first: Sample, last: Sample) -> f64 {
     last.at_ms.saturating_sub(first.at_ms) as f64 / 1000.0
 }
 
+/// The median slope of a few of the samples, fast.
+pub(crate) fn rough(samples: &[Sample]) -> Option<f64> {
+    const FEW: usize = 30;
+    let slopes = slopes(&thinned_to(samples, FEW));
+    slopes.get(slopes.len() / 2).copied()
+}
+
 /// At most [`MOST`] samples, evenly taken, the first and the last among them.
 fn thinned(samples: &[Sample]) -> Vec<Sample> {
+    thinned_to(samples, MOST)
+}
+
+fn thinned_to(samples: &[Sample], most: usize) -> Vec<Sample> {
     let usable: Vec<Sample> = samples.iter().filter(|sample| sample.value.is_finite()).copied().collect();
-    if usable.len() <= MOST {
+    if usable.len() <= most {
         return usable;
     }
     let last = usable.len() - 1;
-    (0..MOST).filter_map(|place| usable.get(place * last / (MOST - 1)).copied()).collect()
+    (0..most).filter_map(|place| usable.get(place * last / (most - 1)).copied()).collect()
 }
 
 /// The slopes of all pairs, in rising order.

@@ -1,8 +1,9 @@
 //! `cargo xtask bench`: the release build against what people use today, on sockets of this benchmark's own.
 //!
 //! Runs are interleaved, so that a slow moment of the machine falls on all alike; the first run of each warms up and
-//! does not count, unless it alone takes longer than [`SLOW`]. Medians are compared with the goals of issues 2 and 5.
+//! does not count, unless it alone takes longer than [`SLOW`]. Medians are compared with the goals of issues 2, 5 and 6.
 
+mod history;
 mod probe;
 mod snapshot;
 mod sockets;
@@ -27,7 +28,7 @@ const SLOW: Duration = Duration::from_secs(5);
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// The benchmarks, by the name that chooses one.
-const NAMES: [&str; 4] = ["start", "sockets", "snapshot", "probe"];
+const NAMES: [&str; 5] = ["start", "sockets", "snapshot", "probe", "history"];
 
 /// Largest size of the stripped program, in bytes.
 const LARGEST_PROGRAM: u64 = 8 * 1024 * 1024;
@@ -57,6 +58,9 @@ pub(crate) fn bench(words: &[&str]) -> anyhow::Result<bool> {
     }
     if wanted("probe") {
         met &= probe::bench(&programs, quick)?;
+    }
+    if wanted("history") {
+        met &= history::bench(&programs)?;
     }
     Ok(met)
 }

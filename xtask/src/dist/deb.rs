@@ -46,7 +46,7 @@ pub(super) fn write(release: &Release, parts: &Parts) -> anyhow::Result<PathBuf>
     tree.file(&format!("{documents}/README.md.gz"), gzip(text("README.md")?.as_bytes())?)?;
     tree.file(&format!("{documents}/NEWS.gz"), gzip(text("CHANGELOG.md")?.as_bytes())?)?;
     tree.file(&format!("{documents}/changelog.gz"), gzip(changelog(release)?.as_bytes())?)?;
-    tree.file(&format!("{documents}/copyright"), copyright(&text("LICENSE-MIT")?))?;
+    tree.file(&format!("{documents}/copyright"), copyright(&text("LICENSE-MIT")?, &text("LICENSE-DEJAVU")?))?;
     let overrides = "# On purpose: one program for every distribution.\nportolan: shared-library-lacks-prerequisites [usr/bin/portolan]\n";
     tree.file("usr/share/lintian/overrides/portolan", overrides)?;
 
@@ -83,18 +83,21 @@ fn changelog(release: &Release) -> anyhow::Result<String> {
 }
 
 /// What may be done with it, in the machine-readable form (DEP 5).
-fn copyright(mit: &str) -> String {
+fn copyright(mit: &str, font: &str) -> String {
     let (holder, terms) =
         mit.split_once("\n\n").map_or(("", mit), |(_, rest)| rest.split_once("\n\n").unwrap_or(("", rest)));
     let holder = holder.trim().trim_start_matches("Copyright (c) ");
-    let terms: String = terms
-        .trim()
-        .lines()
-        .map(|line| if line.is_empty() { " .\n".to_owned() } else { format!(" {line}\n") })
-        .collect();
+    let indented = |text: &str| -> String {
+        let line = |line: &str| if line.is_empty() { " .\n".to_owned() } else { format!(" {line}\n") };
+        text.trim().lines().map(line).collect()
+    };
+    let terms = indented(terms);
+    let font = indented(font.find("Permission").and_then(|start| font.get(start..)).unwrap_or(font));
     format!(
         "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\nUpstream-Name: portolan\n\n\
          Files: *\nCopyright: {holder}\nLicense: Expat or Apache-2.0\n\nLicense: Expat\n{terms}\n\
+         Files: crates/cli/src/plot/DejaVuSans-Latin.ttf\nCopyright: 2003 Bitstream, Inc.\n\
+         License: Bitstream-Vera\n{font}\n\
          License: Apache-2.0\n On Debian systems the text of this licence is in\n /usr/share/common-licenses/Apache-2.0.\n"
     )
 }

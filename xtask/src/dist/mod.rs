@@ -23,7 +23,7 @@ use crate::{cargo, checked, has_library, packages, rustup_target, shown, target_
 const LINUX: &str = "x86_64-unknown-linux-musl";
 
 /// Texts that belong into every package.
-const TEXTS: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"];
+const TEXTS: [&str; 5] = ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "LICENSE-DEJAVU"];
 
 /// A release that is being made.
 struct Release {

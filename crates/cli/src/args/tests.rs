@@ -55,6 +55,8 @@ fn the_help_of_every_verb_is_known() {
       pick         Pick ports that are free now and likely to stay free, a line each
       wait         Wait until a port is listened on, closed, or free
       watch        Watch what opens, closes and changes state, a line each
+      history      Tell how it went: who grew, how much room was left, when it ends; as a chart, a
+                   picture, a table
       trace        Trace failing bind, connect and listen calls, of every program, and say why
       hold         Keep ports by binding them, without listening: until Ctrl+C, for a time, or for a
                    command
@@ -521,6 +523,47 @@ fn the_help_of_every_verb_is_known() {
     Esc, q (on a terminal) and Ctrl+C end it.
     Exit codes: 0 ended, and what --until waits for was reached; 1 it was not; 2 could not tell,
     or typed wrong.
+
+    ======== history
+
+    Tell how it went: who grew, how much room was left, when it ends; as a chart, a picture, a table
+
+    Usage: portolan history [OPTIONS]
+
+    Options:
+          --file <FILE>  The record; without it history.db beside the journal of changes
+      -h, --help         Print help
+
+    Which part of the record:
+          --since <SPAN|TIME>  From when on: a span before the last look, or a time [default: 24h]
+          --until <SPAN|TIME>  Until when; without it the last look
+          --by <KIND>          What is charted; destination and room: the ports left [default: total]
+                               [possible values: total, state, owner, leak, descriptors, destination,
+                               room, limit]
+          --top <N>            So many at most, those with most; of rooms those with least left
+                               [default: 6]
+          --name <PATTERN>     Those of that name alone; * stands for any characters
+          --diary              Ranges and reservations instead, whenever they changed
+
+    As a picture:
+          --chart <FILE>  Draw it to this file too: .svg or .png; one that is there already is refused
+          --force         Replace the file of --chart
+
+    Options of every command
+
+    Examples:
+      portolan history                                   the last 24 hours
+      portolan history --by owner --since 7d --top 5
+      portolan history --by destination --name '*:5432' --chart room.svg
+      portolan history --since 2026-11-01 --until 2026-11-02T12:00 --format csv
+      portolan history --diary                           ranges and reservations, whenever they changed
+
+    portolan record writes the file. Spans (30m, 24h, 7d, 2w, 1y) count back from the last look; times
+    are in UTC. When the room ends is told from a steady fall since the last step, with bounds of 95 %;
+    steps, waves and noise are no trend, neither is a fall that came and went by itself before. Time
+    without a record is a gap, not a zero.
+    Exit codes: 0 fine; 1 the room ends or has ended, or a warning lasts; 2 there is no record, or typed
+    wrong.
 
     ======== trace
 

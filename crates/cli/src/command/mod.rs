@@ -9,6 +9,7 @@ pub(crate) mod completions;
 pub(crate) mod connect;
 pub(crate) mod explain;
 pub(crate) mod free;
+pub(crate) mod history;
 pub(crate) mod hold;
 pub(crate) mod list;
 pub(crate) mod man;
@@ -104,6 +105,8 @@ pub(crate) static SCHEMAS: &[(&str, MakeSchema)] = &[
     ("pick", pick::schema),
     ("wait", wait::schema),
     ("watch", watch::schema),
+    ("history", history::schema),
+    ("history-diary", history::diary_schema),
     ("trace", trace::schema),
     ("hold", hold::schema),
     ("probe", probe::schema),

@@ -7,6 +7,7 @@ mod table;
 use std::io;
 
 use crate::report::Report;
+use crate::text::harmless;
 
 /// What is written to: how wide, and what it can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,25 @@ pub(crate) struct Surface {
     pub(crate) colour: bool,
     /// Whether characters beyond ASCII can be shown.
     pub(crate) unicode: bool,
+}
+
+impl Surface {
+    /// Text as it can be shown: harmless, and plain ASCII in place of our own arrows and dashes where need be.
+    pub(crate) fn shown(&self, text: &str) -> String {
+        let text = harmless(text);
+        if self.unicode || text.is_ascii() {
+            return text.into_owned();
+        }
+        text.chars()
+            .map(|character| match character {
+                '→' => "->".to_owned(),
+                '…' => "...".to_owned(),
+                '·' => ".".to_owned(),
+                other if other.is_ascii() => other.to_string(),
+                other => other.escape_unicode().to_string(),
+            })
+            .collect()
+    }
 }
 
 /// One output format.

@@ -13,9 +13,8 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::cells::{Cells, Column, Table};
 use crate::output::Surface;
-use crate::picture;
 use crate::report::{Block, Line, Report, Tone};
-use crate::text::harmless;
+use crate::{picture, plot};
 
 /// Rows that are rendered at a time: some 25 MiB of text.
 const CHUNK: usize = 262_144;
@@ -44,6 +43,7 @@ pub(super) fn write(
             Block::Line(line) => whole_line(line, surface, out)?,
             Block::Entry { label, hang, text } => entry(label, *hang, text, surface, out)?,
             Block::Table(rows) => table(rows, surface, out)?,
+            Block::Plot(plot) => out.write_all(plot::draw(plot, surface).as_bytes())?,
             Block::Picture(strips) => out.write_all(picture::draw(strips, surface).as_bytes())?,
         }
     }
@@ -79,23 +79,6 @@ fn style(tone: Tone) -> Style {
     }
 }
 
-/// Text as the surface can show it: harmless, and plain ASCII in place of our own arrows and dashes where need be.
-fn shown(text: &str, surface: &Surface) -> String {
-    let text = harmless(text);
-    if surface.unicode || text.is_ascii() {
-        return text.into_owned();
-    }
-    text.chars()
-        .map(|character| match character {
-            '→' => "->".to_owned(),
-            '…' => "...".to_owned(),
-            '·' => ".".to_owned(),
-            other if other.is_ascii() => other.to_string(),
-            other => other.escape_unicode().to_string(),
-        })
-        .collect()
-}
-
 fn piece(tone: Tone, text: &str, surface: &Surface, out: &mut dyn io::Write) -> io::Result<()> {
     if surface.colour && tone != Tone::Plain {
         let style = style(tone);
@@ -107,7 +90,7 @@ fn piece(tone: Tone, text: &str, surface: &Surface, out: &mut dyn io::Write) -> 
 
 fn whole_line(line: &Line, surface: &Surface, out: &mut dyn io::Write) -> io::Result<()> {
     for (tone, text) in &line.0 {
-        piece(*tone, &shown(text, surface), surface, out)?;
+        piece(*tone, &surface.shown(text), surface, out)?;
     }
     out.write_all(b"\n")
 }
@@ -124,7 +107,7 @@ fn entry(
     piece(Tone::Faint, &padded, surface, out)?;
     let mut column = LABEL_WIDTH;
     for (tone, text) in &text.0 {
-        let text = shown(text, surface);
+        let text = surface.shown(text);
         for word in words(*tone, &text) {
             let width = word.width();
             if column + width > limit && column > LABEL_WIDTH + hang {
@@ -290,7 +273,7 @@ fn lines(
         } else if ascii || surface.unicode {
             aligned(cell, width, limit, columns[column].right, column == last, page);
         } else {
-            let text = shown(&String::from_utf8_lossy(cell), surface);
+            let text = surface.shown(&String::from_utf8_lossy(cell));
             aligned(text.as_bytes(), text.len(), limit, columns[column].right, column == last, page);
         }
         if column == last {

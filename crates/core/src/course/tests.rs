@@ -214,6 +214,30 @@ fn growth_that_waves_never_brought_is_an_alarm_over_them() {
 }
 
 #[test]
+fn a_leak_that_began_meanwhile_is_told_from_where_it_began() {
+    let mut random = Random(41);
+    let (mut right, mut told) = (0, 0);
+    for _ in 0..60 {
+        let began = DAY * (0.15 + 0.6 * random.even());
+        let left = 28_000.0;
+        let rate = left / (1.4 * (DAY - began));
+        let room = |at: f64| left - rate * (at - began).max(0.0);
+        let scatter = if random.even() < 0.5 { Scatter::Normal } else { Scatter::Alike(0.5) };
+        let series = recorded(&mut random, (0.0, DAY, 120.0), (scatter, 200.0), room);
+        let course = course(&series).unwrap();
+        let off = (course.since_ms as f64 / 1000.0 - began).abs();
+        // A leak of nearly all the day is one of all the day.
+        assert!(course.slope.is_some() && off < 0.16 * DAY, "{course:?} {began}");
+        let end = course.ending(&series, &Series::default()).unwrap().end;
+        let true_end = 0.4 * (DAY - began);
+        told += 1;
+        right +=
+            u32::from(end.earliest_s <= true_end && end.latest_s.is_some_and(|latest| true_end <= latest));
+    }
+    assert!(right >= told * 9 / 10, "{right} of {told}");
+}
+
+#[test]
 fn a_step_is_told_with_its_time_and_is_no_trend() {
     let mut random = Random(17);
     for _ in 0..60 {
