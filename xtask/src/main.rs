@@ -18,7 +18,7 @@ use anyhow::{Context, bail};
 const USAGE: &str = "\
 cargo xtask test [linux|windows]
     installs what the tests need, then formatting, lints, every test and the documentation, for both systems or one
-cargo xtask bench [start|sockets|snapshot|probe]… [--quick]
+cargo xtask bench [start|sockets|snapshot|probe|trace]… [--quick]
     measures the release build against what people use today; --quick: a small size
 cargo xtask dist
     packs a release into target/dist: .zip for Windows, .tar.gz and .deb for Linux; tries each

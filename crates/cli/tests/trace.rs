@@ -237,6 +237,59 @@ fn calls_that_come_about_are_told_with_all_and_a_count_ends_it() {
 }
 
 #[test]
+fn tracepoints_alone_see_the_same_but_for_the_address_of_bind_and_say_so() {
+    let namespace = Namespace::new();
+    namespace.sysctl("net.ipv4.ip_local_port_range", "40000 40009");
+    let _held = Held::new(&namespace, "connections 127.0.0.1:7000 --count 10");
+    let script = "
+import socket, sys
+for family, to in [(socket.AF_INET, ('127.0.0.1', 7000)), (socket.AF_INET, ('127.0.0.1', 7001)),
+                   (socket.AF_INET6, ('::1', 7002))]:
+    try: socket.socket(family).connect(to)
+    except OSError: pass
+try: socket.socket().bind(('127.0.0.1', 7000))
+except OSError: pass
+s = socket.socket(); s.setblocking(False)
+try: s.connect(('127.0.0.1', 7003))
+except BlockingIOError: pass
+sys.stdin.read()
+";
+    let mut tracing = Tracing::begin(&namespace, &["--way", "tracepoints"]);
+    let told = tracing.line_with("not seen: addresses of bind");
+    assert!(told.contains("the tracepoints do not tell the address that bind() was given"), "{told}");
+    tracing.end();
+    let mut tracing = Tracing::begin(&namespace, &["--way", "tracepoints", "--json"]);
+    let mut python = namespace.command("/usr/bin/python3");
+    let mut python = python.args(["-c", script]).stdin(Stdio::piped()).spawn().unwrap();
+    // It stays until all is told: its name is read after its calls.
+    let mut calls: Vec<Value> = Vec::new();
+    while !calls.iter().any(|call| call["remote"] == "127.0.0.1:7003") {
+        let object: Value = serde_json::from_str(&tracing.line()).unwrap();
+        calls.extend(object["calls"].as_array().unwrap().iter().cloned());
+    }
+    drop(python.stdin.take());
+    python.wait().unwrap();
+    calls.retain(|call| call["pid"] == python.id());
+    let told = calls.iter().map(|call| {
+        assert_eq!(call["program"], "python3", "{call}");
+        let word = |key: &str| call[key].as_str().unwrap_or("-");
+        ["call", "transport", "remote", "outcome", "error"].map(word).join(" ")
+    });
+    let mut told: Vec<String> = told.collect();
+    told.sort();
+    assert_eq!(
+        told,
+        [
+            "bind - - failed EADDRINUSE",
+            "connect tcp 127.0.0.1:7000 failed EADDRNOTAVAIL",
+            "connect tcp 127.0.0.1:7001 failed ECONNREFUSED",
+            "connect tcp 127.0.0.1:7003 failed-later ECONNREFUSED",
+            "connect tcp [::1]:7002 failed ECONNREFUSED",
+        ]
+    );
+}
+
+#[test]
 fn without_rights_one_line_says_what_is_needed() {
     let namespace = Namespace::new();
     let mut command = namespace.command_as(NOBODY, program("portolan"));

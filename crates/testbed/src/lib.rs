@@ -25,7 +25,7 @@ pub use bpf::{bpf_source, bpf_source_hash, build_bpf};
 pub use held::{Held, Holding, READY};
 pub use impaired::{Impaired, Impairment};
 pub use machine::{FileSeen, Machine, Seen};
-pub use measured::{Measured, measured};
+pub use measured::{Measured, measured, thread_time};
 pub use namespace::Namespace;
 pub use nested_systemd::NestedSystemd;
 pub use system::{ignore_sigterm, leave_port_to_connect, own_mounts, refuse_bind};

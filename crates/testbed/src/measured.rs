@@ -46,3 +46,9 @@ pub fn measured(mut command: Command, limit: Duration) -> Measured {
     let (status, usage) = wait_with_usage(pid).expect("a child can be waited for");
     Measured { status, elapsed, peak_kib: usage.peak_kib, processor: usage.processor, cut: ended == 0 }
 }
+
+/// Processor time of the calling thread so far.
+pub fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}

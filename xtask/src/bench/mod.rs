@@ -9,6 +9,7 @@ mod snapshot;
 mod sockets;
 mod start;
 mod table;
+mod trace;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -28,7 +29,7 @@ const SLOW: Duration = Duration::from_secs(5);
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// The benchmarks, by the name that chooses one.
-const NAMES: [&str; 5] = ["start", "sockets", "snapshot", "probe", "history"];
+const NAMES: [&str; 6] = ["start", "sockets", "snapshot", "probe", "history", "trace"];
 
 /// Largest size of the stripped program, in bytes.
 const LARGEST_PROGRAM: u64 = 8 * 1024 * 1024;
@@ -61,6 +62,9 @@ pub(crate) fn bench(words: &[&str]) -> anyhow::Result<bool> {
     }
     if wanted("history") {
         met &= history::bench(&programs)?;
+    }
+    if wanted("trace") {
+        met &= trace::bench(&programs, quick)?;
     }
     Ok(met)
 }

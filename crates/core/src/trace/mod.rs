@@ -6,6 +6,7 @@
 //! is still under way (EINPROGRESS, EALREADY): the end of that connection is told instead.
 
 mod meaning;
+mod pairing;
 mod repeats;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use meaning::{Meaning, meaning};
+pub use pairing::{Pairing, Step, What};
 pub use repeats::{Repeated, Repeats, SPAN_NS};
 
 use crate::kernel::error_code;

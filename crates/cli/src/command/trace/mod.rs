@@ -180,7 +180,10 @@ impl<'a> Telling<'a> {
     /// What is told of these calls; no more than were asked for.
     fn take(&mut self, seen: Calls) -> Batch {
         let Calls { mut calls, lost } = seen;
-        let here = |namespace: Option<u64>| self.namespace.is_none_or(|wanted| namespace == Some(wanted));
+        // Where it was not seen it may be this one.
+        let here = |namespace: Option<u64>| {
+            self.namespace.is_none_or(|wanted| namespace.is_none_or(|namespace| namespace == wanted))
+        };
         calls.retain(|call| here(call.network_namespace) && self.trace.wanted.has(call, self.system));
         let left = self.trace.count.map_or(u64::MAX, |count| count.saturating_sub(self.totals.calls));
         calls.truncate(usize::try_from(left).unwrap_or(usize::MAX));

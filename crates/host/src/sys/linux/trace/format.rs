@@ -16,28 +16,73 @@ const PLACES: [&str; 2] = ["/sys/kernel/tracing/events", "/sys/kernel/debug/trac
 /// Longer than any format.
 const LONGEST: u64 = 1 << 16;
 
-/// The number of a system call's tracepoint (`sys_enter_bind`), once its record is found to look as the program takes it.
+/// A tracepoint: group, name, where its own fields begin, and these in their order, with their lengths.
+type Taken = (&'static str, &'static str, usize, &'static [(&'static str, usize)]);
+
+/// The tracepoints that are read.
+const TAKEN: &[Taken] = &[
+    ("syscalls", "sys_enter_bind", 16, &[("fd", 8), ("umyaddr", 8), ("addrlen", 8)]),
+    ("syscalls", "sys_enter_connect", 16, &[("fd", 8), ("uservaddr", 8), ("addrlen", 8)]),
+    ("syscalls", "sys_enter_listen", 16, &[("fd", 8), ("backlog", 8)]),
+    ("syscalls", "sys_exit_bind", 16, &[("ret", 8)]),
+    ("syscalls", "sys_exit_connect", 16, &[("ret", 8)]),
+    ("syscalls", "sys_exit_listen", 16, &[("ret", 8)]),
+    (
+        "sock",
+        "inet_sock_set_state",
+        8,
+        &[
+            ("skaddr", 8),
+            ("oldstate", 4),
+            ("newstate", 4),
+            ENDS[0],
+            ENDS[1],
+            ENDS[2],
+            ENDS[3],
+            ENDS[4],
+            ENDS[5],
+            ENDS[6],
+            ENDS[7],
+        ],
+    ),
+    (
+        "sock",
+        "inet_sk_error_report",
+        8,
+        &[("error", 4), ENDS[0], ENDS[1], ENDS[2], ENDS[3], ENDS[4], ENDS[5], ENDS[6], ENDS[7]],
+    ),
+];
+
+/// What records about sockets have in common.
+const ENDS: [(&str, usize); 8] = [
+    ("sport", 2),
+    ("dport", 2),
+    ("family", 2),
+    ("protocol", 2),
+    ("saddr", 4),
+    ("daddr", 4),
+    ("saddr_v6", 16),
+    ("daddr_v6", 16),
+];
+
+/// The number of a tracepoint, once its record is found to look as it is taken to.
 pub(super) fn checked(name: &str) -> io::Result<u64> {
-    let format = read("syscalls", name)?;
-    let arguments: &[&str] = match name {
-        "sys_enter_bind" => &["fd", "umyaddr", "addrlen"],
-        "sys_enter_connect" => &["fd", "uservaddr", "addrlen"],
-        "sys_enter_listen" => &["fd", "backlog"],
-        _ => &[],
-    };
-    let as_taken = match arguments {
-        [] => format.has("ret", 16, 8),
-        names => (16..).step_by(8).zip(names).all(|(at, name)| format.has(name, at, 8)),
-    };
-    if !as_taken {
-        let text = format!("the records of syscalls:{name} look otherwise in this kernel");
-        return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+    let taken = TAKEN.iter().find(|(_, known, ..)| *known == name);
+    let (group, _, from, fields) = taken.ok_or(io::ErrorKind::NotFound)?;
+    let format = read(group, name)?;
+    let mut at = *from;
+    for (field, length) in *fields {
+        if !format.has(field, at, *length) {
+            let text = format!("the records of {group}:{name} look otherwise in this kernel: {field}");
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
+        at += length;
     }
     Ok(format.id)
 }
 
 /// The format of a tracepoint.
-pub(super) fn read(group: &str, name: &str) -> io::Result<Format> {
+fn read(group: &str, name: &str) -> io::Result<Format> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("tracefs: {group}/{name}: {error}"));
     let mut text = String::new();
     open(&format!("{group}/{name}/format"))

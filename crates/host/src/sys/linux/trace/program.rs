@@ -19,8 +19,9 @@ const TYPE_RAW_TRACEPOINT: u32 = 17;
 /// The instruction that loads 64 bits takes a map's descriptor where its source register says so.
 const MAP_DESCRIPTOR: u8 = 1;
 const PERF_TYPE_TRACEPOINT: u32 = 2;
-const PERF_EVENT_IOC_ENABLE: libc::c_ulong = 0x2400;
-const PERF_EVENT_IOC_SET_BPF: libc::c_ulong = 0x4004_2408;
+/// Begins.
+pub(super) const PERF_EVENT_IOC_ENABLE: u64 = 0x2400;
+const PERF_EVENT_IOC_SET_BPF: u64 = 0x4004_2408;
 const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 
 /// The program, at work.
@@ -133,23 +134,45 @@ fn linked(piece: &Piece, maps: &[OwnedFd]) -> Vec<u8> {
 
 /// Lets a program run at the tracepoint of that number, on every processor.
 fn at_tracepoint(program: &OwnedFd, id: u64) -> io::Result<OwnedFd> {
-    // struct perf_event_attr: type, size, config.
+    let event = open_event(id, 0, 0, 0, 0)?;
+    let descriptor = u64::try_from(program.as_raw_fd()).unwrap_or(u64::MAX);
+    control(&event, PERF_EVENT_IOC_SET_BPF, descriptor)?;
+    control(&event, PERF_EVENT_IOC_ENABLE, 0)?;
+    Ok(event)
+}
+
+/// Opens the tracepoint of that number on a processor. `period`: of how many passages one is told; `sample`: with what;
+/// `flags`: the bits behind `read_format`.
+pub(super) fn open_event(
+    id: u64,
+    processor: i32,
+    period: u64,
+    sample: u64,
+    flags: u64,
+) -> io::Result<OwnedFd> {
+    // struct perf_event_attr: type, size, config, sample_period, sample_type, read_format, flags … clockid.
     let mut attributes = [0_u8; 112];
     bpf::put(&mut attributes, 0, &PERF_TYPE_TRACEPOINT.to_ne_bytes());
     bpf::put(&mut attributes, 4, &112_u32.to_ne_bytes());
-    bpf::put(&mut attributes, 8, &id.to_ne_bytes());
+    for (word, at) in [(id, 8), (period, 16), (sample, 24), (flags, 40)] {
+        bpf::put(&mut attributes, at, &word.to_ne_bytes());
+    }
+    bpf::put(&mut attributes, 92, &libc::CLOCK_MONOTONIC.to_ne_bytes());
     // SAFETY: the attributes live on and have the size that they tell; the kernel only reads them.
     let event = unsafe {
-        libc::syscall(libc::SYS_perf_event_open, attributes.as_ptr(), -1, 0, -1, PERF_FLAG_FD_CLOEXEC)
+        libc::syscall(libc::SYS_perf_event_open, attributes.as_ptr(), -1, processor, -1, PERF_FLAG_FD_CLOEXEC)
     };
     let event = i32::try_from(event).ok().filter(|event| *event >= 0).ok_or_else(io::Error::last_os_error)?;
     // SAFETY: the call gives back a new descriptor, which nobody else owns.
-    let event = unsafe { OwnedFd::from_raw_fd(event) };
-    for (request, argument) in [(PERF_EVENT_IOC_SET_BPF, program.as_raw_fd()), (PERF_EVENT_IOC_ENABLE, 0)] {
-        // SAFETY: these requests take a number and touch no memory of ours.
-        if unsafe { libc::ioctl(event.as_raw_fd(), request as _, argument) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
+    Ok(unsafe { OwnedFd::from_raw_fd(event) })
+}
+
+/// Asks something of an event; the argument is a number, or the address of a constant text.
+pub(super) fn control(event: &OwnedFd, request: u64, argument: u64) -> io::Result<()> {
+    // SAFETY: the requests that are made here take a number, or a text that lives for ever and ends with a zero; the
+    // kernel only reads it.
+    match unsafe { libc::ioctl(event.as_raw_fd(), request as _, argument) } {
+        0.. => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
-    Ok(event)
 }

@@ -5,11 +5,13 @@
 //! length with two bits (busy, discarded), and a number of the kernel's own.
 
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::ptr::{self, NonNull};
+use std::os::fd::OwnedFd;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use rustix::param::page_size;
+
+use super::mapping::{mapped, unmap};
 
 const BUSY: u32 = 1 << 31;
 const DISCARDED: u32 = 1 << 30;
@@ -85,20 +87,4 @@ impl Drop for Ring {
         // The descriptor lives as long as the mappings.
         let _ = &self.map;
     }
-}
-
-fn mapped(map: &OwnedFd, length: usize, access: i32, offset: usize) -> io::Result<NonNull<u8>> {
-    let offset = i64::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
-    // SAFETY: the kernel chooses a place that nothing of ours is at.
-    let place =
-        unsafe { libc::mmap(ptr::null_mut(), length, access, libc::MAP_SHARED, map.as_raw_fd(), offset) };
-    if place == libc::MAP_FAILED {
-        return Err(io::Error::last_os_error());
-    }
-    NonNull::new(place.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
-}
-
-fn unmap(place: NonNull<u8>, length: usize) {
-    // SAFETY: the place and length are those of a mapping that nobody uses any more. It cannot fail for such.
-    unsafe { libc::munmap(place.as_ptr().cast(), length) };
 }
