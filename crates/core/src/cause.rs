@@ -11,6 +11,7 @@ use crate::diagnose::{Case, Outcome, Question, Reuse, Trial};
 use crate::range::{Reservation, ReservationKind};
 use crate::snapshot::{Snapshot, System};
 use crate::socket::{Family, Socket, State, Transport};
+use crate::wire::moment;
 
 /// What a socket is to its port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,43 @@ pub enum Word<'a> {
 /// Whether the host that was looked at runs Windows.
 pub fn is_windows(snapshot: &Snapshot) -> bool {
     snapshot.host.system == System::Windows
+}
+
+/// What Windows' System log says of ports running out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// Of which transport.
+    pub transport: Transport,
+    /// Whether it says that no port was left; else that one could not be used again yet.
+    pub is_exhaustion: bool,
+    /// A line: which event, what it says, how often within the last day, when last.
+    pub text: String,
+}
+
+/// The events of the source Tcpip about ports, of which there was one within the last day. The counters name them
+/// (`Tcpip.4231`), and when the last one was, milliseconds since 1970 (`Tcpip.4231.last_ms`).
+pub fn logged_events(snapshot: &Snapshot) -> Vec<Logged> {
+    const EVENTS: [(u32, Transport, bool, &str); 4] = [
+        (4231, Transport::Tcp, true, "no TCP port was left to give"),
+        (
+            4227,
+            Transport::Tcp,
+            false,
+            "a connection failed since its port was in TIME_WAIT towards that peer",
+        ),
+        (4266, Transport::Udp, true, "no UDP port was left to give"),
+        (4265, Transport::Udp, true, "no UDP port was left to give"),
+    ];
+    let told = |(event, transport, is_exhaustion, what): (u32, Transport, bool, &str)| {
+        let count = snapshot.counters.get(&format!("Tcpip.{event}")).copied().filter(|count| *count > 0)?;
+        let last = snapshot.counters.get(&format!("Tcpip.{event}.last_ms"));
+        let last = last.and_then(|last| i64::try_from(*last).ok()).map(moment::text);
+        let last = last.map_or_else(String::new, |last| format!(", last at {last}"));
+        let times = if count == 1 { "once".to_owned() } else { format!("{count} times") };
+        let text = format!("event {event} in the System log, {times} within a day{last}: {what}");
+        Some(Logged { transport, is_exhaustion, text })
+    };
+    EVENTS.into_iter().filter_map(told).collect()
 }
 
 impl Word<'_> {

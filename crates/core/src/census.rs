@@ -161,9 +161,8 @@ impl Census {
     pub fn of(snapshot: &Snapshot, destinations: usize) -> Self {
         let mut census = Self::default();
         census.count_users(snapshot);
-        let windows = crate::cause::is_windows(snapshot);
-        // Linux has one range, and one pass finds the tuples of both families; Windows has no room by destination.
-        let connections = if windows { None } else { room::connections(snapshot, Family::Ipv4) };
+        // Where the destination counts there is one range, and one pass finds the tuples of both families.
+        let connections = room::connections(snapshot, Family::Ipv4);
         if let Some(connections) = &connections {
             census.destinations = connections.len();
             census.towards = towards(snapshot, connections, connections.worst(destinations));

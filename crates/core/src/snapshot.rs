@@ -164,6 +164,10 @@ pub struct Settings {
     /// Windows: the registry's `Tcpip\\Parameters\\TcpTimedWaitDelay`, seconds; none where it is absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_wait_s: Option<u32>,
+    /// Windows: the range that TCP connect() without a bind draws from instead of the dynamic one, and whose ports serve
+    /// one connection to each destination (`AutoReusePortRangeStartPort`); none where that is off, as it is by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auto_reuse_range: Option<PortRange>,
 }
 
 /// How a component stands.

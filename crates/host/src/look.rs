@@ -60,8 +60,8 @@ pub enum OwnerSearch {
 pub struct Sections {
     /// Ranges, reservations, settings, addresses.
     pub settings: bool,
-    /// Which TCP ports an explicit bind keeps from connect(), and which TIME_WAIT had timestamps: what
-    /// [`portolan_core::room`] needs to be exact. It takes the settings with it.
+    /// Which TCP ports an explicit bind keeps from connect(), which TIME_WAIT had timestamps, and Windows' auto-reuse range:
+    /// what [`portolan_core::room`] needs to be exact. It takes the settings with it.
     pub buckets: bool,
     /// Counters.
     pub counters: bool,
@@ -107,6 +107,7 @@ pub fn look(look: &Look) -> Result<Snapshot, Error> {
         snapshot = Snapshot { ranges, reservations, settings, components, addresses, ..snapshot };
     }
     if buckets {
+        snapshot.settings.auto_reuse_range = sys::auto_reuse(&look.namespace)?.into_value(&mut gaps);
         add_buckets(look, &mut snapshot, &mut gaps)?;
     }
     if counters {

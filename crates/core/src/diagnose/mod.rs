@@ -23,6 +23,7 @@ mod hns_range;
 mod holder_hidden;
 mod in_ephemeral_range;
 mod kernel_held;
+mod logged_exhaustion;
 mod low_dynamic_range;
 mod many_handles;
 mod no_connection_reuse;
@@ -264,6 +265,7 @@ pub static RULES: &[Rule] = &[
     destination_exhausted::RULE,
     room_ends::RULE,
     no_connection_reuse::RULE,
+    logged_exhaustion::RULE,
     close_wait_leak::RULE,
     bound_leak::RULE,
     bind_before_connect::RULE,
@@ -293,6 +295,7 @@ pub static ROOM: &[&str] = &[
     "destination-exhausted",
     "room-ends",
     "no-connection-reuse",
+    "logged-exhaustion",
     "close-wait-leak",
     "bound-leak",
     "bind-before-connect",

@@ -65,6 +65,7 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
     let mut finding = Finding::new(&RULE, Severity::Error, summary)
         .with_evidence(lines(&usage))
         .with_evidence(wording::trials(case.trials))
+        .with_evidence(logged(case.snapshot, question.transport))
         .with_remedies(ways_out(case.snapshot));
     if usage.left > 0 {
         finding.evidence.push(format!("{} more are held by sockets that could not be seen", usage.left));
@@ -96,8 +97,21 @@ fn on_the_chart(snapshot: &Snapshot, transport: Transport, address: IpAddr) -> O
         return None;
     };
     Some(
-        Finding::new(&RULE, severity, summary).with_evidence(lines(&usage)).with_remedies(ways_out(snapshot)),
+        Finding::new(&RULE, severity, summary)
+            .with_evidence(lines(&usage))
+            .with_evidence(logged(snapshot, transport))
+            .with_remedies(ways_out(snapshot)),
     )
+}
+
+/// What Windows itself logged about it.
+fn logged(snapshot: &Snapshot, transport: Transport) -> Vec<String> {
+    let events = cause::logged_events(snapshot);
+    events
+        .into_iter()
+        .filter(|event| event.is_exhaustion && event.transport == transport)
+        .map(|event| event.text)
+        .collect()
 }
 
 /// Counts; none where the range was not read. Linux has one range for both families.

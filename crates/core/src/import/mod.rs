@@ -7,6 +7,7 @@
 //! Left out on purpose: the bind trial and everything else that only the host itself can tell.
 
 mod lsof;
+mod net_tcp_setting;
 mod netsh;
 mod netstat_linux;
 mod netstat_windows;
@@ -52,6 +53,7 @@ pub static IMPORTS: &[Format] = &[
     powershell::CSV,
     powershell::TABLE,
     powershell::LIST,
+    net_tcp_setting::FORMAT,
     tasklist::TABLE,
     tasklist::CSV,
     proc_net::FORMAT,

@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 
 use super::{Format, Gathering, Place};
-use crate::listing::columns::{cells, underlined, values};
+use crate::listing::columns::{cells, property, underlined, values};
 use crate::listing::endpoint::{any_of, decimal, zone_of};
 use crate::listing::gathering::{Holding, Seen, without_holder};
 use crate::listing::state::{state, state_by_number};
@@ -206,14 +206,6 @@ fn read_table(place: &Place<'_>, gathering: &mut Gathering) -> usize {
         Row::new(&columns, cells(line.text, &starts).into_iter()).take(line.number, line.text, gathering);
     }
     count
-}
-
-/// A line `NAME : VALUE` of a list.
-fn property(line: &str) -> Option<(&str, &str)> {
-    let (name, value) = line.split_once(" :").or_else(|| line.split_once(':'))?;
-    let name = name.trim();
-    let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    plain.then_some((name, value.trim()))
 }
 
 fn read_list(place: &Place<'_>, gathering: &mut Gathering) -> usize {

@@ -29,4 +29,5 @@ pub mod systemd_unit;
 pub mod task_scheduler;
 pub mod trace_event;
 pub mod trace_format;
+pub mod tcp_setting;
 pub mod windows_firewall;

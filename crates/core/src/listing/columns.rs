@@ -71,6 +71,14 @@ fn quoted(inside: &str) -> Option<(String, &str)> {
     }
 }
 
+/// A line `NAME : VALUE` of a list.
+pub(crate) fn property(line: &str) -> Option<(&str, &str)> {
+    let (name, value) = line.split_once(" :").or_else(|| line.split_once(':'))?;
+    let name = name.trim();
+    let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    plain.then_some((name, value.trim()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use super::agreement::Agreement;
 use super::endpoint::decimal;
 use crate::owner::{Holder, Origin, Owner};
+use crate::port::PortRange;
 use crate::range::{EphemeralRange, Reservation};
 use crate::snapshot::{Gap, GapReason, Host, Settings, Snapshot, System};
 use crate::socket::{Family, OwnerState, Socket, State, Transport};
@@ -233,6 +234,12 @@ impl Gathering {
     pub(crate) fn unprivileged_port_start(&mut self, value: &str) {
         self.row();
         self.settings.unprivileged_port_start = decimal(value);
+    }
+
+    /// The range that connect() shares ports of (Windows); none where that is off.
+    pub(crate) fn auto_reuse_range(&mut self, range: Option<PortRange>) {
+        self.row();
+        self.settings.auto_reuse_range = range;
     }
 
     /// Says which services a process runs, where no list of processes does.

@@ -1,4 +1,5 @@
-//! TCP connect on Linux: the room left towards each destination, from one pass over the sockets.
+//! TCP connect on Linux, and in Windows' auto-reuse range: the room left towards each destination, from one pass over the
+//! sockets.
 //!
 //! connect() takes a port whose bind bucket no explicit bind has touched, and whose 4-tuple is unused. Which connected
 //! sockets were bound explicitly stands in the bucket alone, not in sock_diag: where the snapshot has it
@@ -9,7 +10,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::time_wait::{Use, keeps};
-use super::{Base, Left, Room, Unknown, base, in_range};
+use super::{Base, Left, Room, Unknown, auto_reuse, base, in_range};
+use crate::cause::is_windows;
 use crate::port::PortSet;
 use crate::snapshot::Snapshot;
 use crate::socket::{Family, Socket, State, Transport};
@@ -52,17 +54,25 @@ pub struct Connections {
     burnt: PortSet,
     perhaps_burnt: PortSet,
     tallies: HashMap<Tuple, Tally>,
+    /// The kernel walks the range in steps of two (Linux).
+    by_parity: bool,
 }
 
-/// Goes through the TCP sockets of the range that this family is given ports from; none where it was not read. The
-/// tuples are those of both families, where they share the range.
+/// Goes through the TCP sockets of the range that this family is given ports from; none where it was not read, and on a
+/// Windows without an auto-reuse range, where the destination does not count. The tuples are those of both families,
+/// where they share the range.
 pub fn connections(snapshot: &Snapshot, family: Family) -> Option<Connections> {
-    let base = base(snapshot, Transport::Tcp, family)?;
+    let base = match auto_reuse(snapshot) {
+        Some(range) => Base::new(snapshot, Transport::Tcp, family, range),
+        None if is_windows(snapshot) => return None,
+        None => base(snapshot, Transport::Tcp, family)?,
+    };
     let interfaces = interfaces(snapshot);
     let mut found = Connections {
         burnt: snapshot.burnt.iter().flatten().copied().collect(),
         perhaps_burnt: PortSet::new(),
         tallies: HashMap::new(),
+        by_parity: !is_windows(snapshot),
         base,
         interfaces,
     };
@@ -98,6 +108,7 @@ fn interfaces(snapshot: &Snapshot) -> Vec<u32> {
 impl Connections {
     fn count(&mut self, snapshot: &Snapshot) {
         let Base { range, reserved } = &self.base;
+        let windows = is_windows(snapshot);
         for socket in in_range(snapshot, Transport::Tcp, *range) {
             let port = socket.local_port;
             let Some(tuple) = tuple(socket, &self.interfaces) else { continue };
@@ -106,7 +117,7 @@ impl Connections {
                 continue;
             }
             let in_use = match socket.state {
-                State::TimeWait => keeps(socket, tuple.interface == 1, &snapshot.settings),
+                State::TimeWait if !windows => keeps(socket, tuple.interface == 1, &snapshot.settings),
                 _ => Use::Certain,
             };
             match in_use {
@@ -194,7 +205,9 @@ impl Connections {
         left.room = Room { min, max };
         let gone = |port| reserved.contains(port) || self.burnt.contains(port);
         let ends = [range.first(), range.last()].into_iter().zip(tally.ends);
-        left.pass_over_an_end(ends.into_iter().any(|(port, used)| !gone(port) && used != Use::Certain));
+        if self.by_parity {
+            left.pass_over_an_end(ends.into_iter().any(|(port, used)| !gone(port) && used != Use::Certain));
+        }
         left
     }
 }

@@ -3,7 +3,9 @@
 //! Source: Linux `__inet_hash_connect`, `__inet_check_established` (`net/ipv4/inet_hashtables.c`), `tcp_twsk_unique`
 //! (`net/ipv4/tcp_ipv4.c`), `inet_csk_find_open_port` (`net/ipv4/inet_connection_sock.c`), `udp_lib_get_port`
 //! (`net/ipv4/udp.c`); held against a real kernel by the program's test `budget_exact`. Windows: the pages on the
-//! dynamic port range and on `Set-NetTCPSetting`; there one port space serves both families of a transport.
+//! dynamic port range and on `Set-NetTCPSetting`; there one port space serves both families of a transport, and a port
+//! serves one socket. Where an auto-reuse range is set, TCP connect draws from that one instead, and a port of it serves
+//! one connection to each destination, as on Linux.
 //!
 //! | call | a port is given where |
 //! |---|---|
@@ -131,6 +133,14 @@ pub(crate) struct Base {
     pub(crate) reserved: PortSet,
 }
 
+/// The range that Windows' TCP connect() draws ports from which several destinations share, where it is set.
+const fn auto_reuse(snapshot: &Snapshot) -> Option<PortRange> {
+    match snapshot.host.system {
+        System::Windows => snapshot.settings.auto_reuse_range,
+        System::Linux => None,
+    }
+}
+
 /// The range a port would be given from, and what is set aside in it; none where it was not read.
 pub(crate) fn base(snapshot: &Snapshot, transport: Transport, family: Family) -> Option<Base> {
     let windows = snapshot.host.system == System::Windows;
@@ -138,12 +148,20 @@ pub(crate) fn base(snapshot: &Snapshot, transport: Transport, family: Family) ->
     let other = if family == Family::Ipv4 { Family::Ipv6 } else { Family::Ipv4 };
     // Linux has one range for all; an imported listing may tell it of one family alone.
     let found = of(family).or_else(|| if windows { None } else { of(other) })?;
-    let reserved = snapshot.reservations.iter().filter(|reservation| {
-        reservation.transport.is_none_or(|t| t == transport) && reservation.family.is_none_or(|f| f == family)
-    });
-    let mut reserved: PortSet = reserved.map(|reservation| reservation.range).collect();
-    reserved.intersect(&PortSet::from(found.range));
-    Some(Base { range: found.range, reserved })
+    Some(Base::new(snapshot, transport, family, found.range))
+}
+
+impl Base {
+    /// A range, and what is set aside in it for a transport and family.
+    fn new(snapshot: &Snapshot, transport: Transport, family: Family, range: PortRange) -> Self {
+        let reserved = snapshot.reservations.iter().filter(|reservation| {
+            reservation.transport.is_none_or(|t| t == transport)
+                && reservation.family.is_none_or(|f| f == family)
+        });
+        let mut reserved: PortSet = reserved.map(|reservation| reservation.range).collect();
+        reserved.intersect(&PortSet::from(range));
+        Self { range, reserved }
+    }
 }
 
 /// Ports in use, certainly or perhaps, for what was asked.
@@ -158,12 +176,14 @@ struct Taken {
 /// The room left for one question; none where the range was not read.
 pub fn of(snapshot: &Snapshot, ask: &Ask) -> Option<Left> {
     let source = ask.source.to_canonical();
+    if let (Transport::Tcp, Call::Connect) = (ask.transport, ask.call)
+        && let Some(connections) = connections(snapshot, Family::of(source))
+    {
+        return Some(connections.to(source, ask.destination));
+    }
     let base = base(snapshot, ask.transport, Family::of(source))?;
     if snapshot.host.system == System::Windows {
         return Some(on_windows(snapshot, ask.transport, &base));
-    }
-    if let (Transport::Tcp, Call::Connect) = (ask.transport, ask.call) {
-        return Some(connections(snapshot, Family::of(source))?.to(source, ask.destination));
     }
     let address = match (ask.call, ask.source) {
         (Call::Bind, address) => address,

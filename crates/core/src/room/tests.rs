@@ -220,3 +220,24 @@ fn without_a_range_there_is_no_answer() {
     };
     assert_eq!(of(&Snapshot::default(), &ask), None);
 }
+
+#[test]
+fn in_windows_auto_reuse_range_a_port_serves_one_connection_to_each_destination() {
+    let mut seen = with(machine(50000, 50099), State::TimeWait, "10.0.0.1:30000", "10.0.0.9:80");
+    seen = with(seen, State::Established, "10.0.0.1:30001", "10.0.0.9:80");
+    seen = with(seen, State::Established, "10.0.0.1:30001", "10.0.0.8:80");
+    seen = with(seen, State::Bound, "0.0.0.0:30002", "");
+    seen = reserved(seen, "30010-30019");
+    seen.host = Host { system: System::Windows, ..Host::default() };
+    assert_eq!(connect(&seen, "10.0.0.1", "10.0.0.9:80").range.first(), 50000, "off: the dynamic range");
+    seen.settings.auto_reuse_range = PortRange::new(30000, 30098).ok();
+    let left = connect(&seen, "10.0.0.1", "10.0.0.9:80");
+    assert_eq!((left.ports, left.burnt, left.used, left.reserved), (99, 1, 2, 10));
+    // TIME_WAIT keeps its destination there, whatever Linux' settings are; an odd range is no less.
+    assert_eq!((left.room, &left.unknown[..]), (room(86, 86), &EXACT[..]));
+    let other = connect(&seen, "10.0.0.1", "10.0.0.8:80");
+    assert_eq!((other.room, &other.unknown[..]), (room(86, 87), &[Unknown::ExplicitBind][..]));
+    // What asks for a port with bind, and UDP, get theirs from the dynamic range.
+    assert_eq!(bind(&seen, Transport::Tcp, "10.0.0.1").range.first(), 50000);
+    assert_eq!(bind(&seen, Transport::Udp, "10.0.0.1").room, room(100, 100));
+}

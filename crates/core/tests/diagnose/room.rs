@@ -11,7 +11,7 @@ use portolan_core::snapshot::Snapshot;
 use portolan_core::socket::{OwnerState, Socket, SocketOptions, State, Transport};
 use portolan_core::trend::Slope;
 
-use crate::by_hand::{host, owner, windows_host};
+use crate::by_hand::{host, owner, rules, windows_host};
 
 const TO: &str = "10.0.0.9:80";
 
@@ -265,4 +265,35 @@ fn a_range_among_the_ports_of_services_is_a_note_on_linux() {
     assert_eq!(severity(&findings(&seen), "range-starts-low"), Some(Note));
     seen.ranges.iter_mut().for_each(|found| found.range = "10240-60999".parse().unwrap());
     assert_eq!(findings(&seen), []);
+}
+
+#[test]
+fn what_windows_logged_is_told_with_how_often_and_when_last() {
+    let mut seen = windows_host();
+    seen.counters.insert("Tcpip.4231".into(), 0);
+    assert_eq!(rules(&findings(&seen)), []);
+    seen.counters.insert("Tcpip.4231".into(), 3);
+    seen.counters.insert("Tcpip.4231.last_ms".into(), 1_764_331_200_000);
+    seen.counters.insert("Tcpip.4227".into(), 1);
+    let found = findings(&seen);
+    assert_eq!(rules(&found), [("logged-exhaustion", Warning)]);
+    assert_eq!(
+        found[0].evidence,
+        [
+            "event 4231 in the System log, 3 times within a day, last at 2025-11-28T12:00:00Z: no TCP port was left to \
+             give",
+            "event 4227 in the System log, once within a day: a connection failed since its port was in TIME_WAIT \
+             towards that peer",
+        ]
+    );
+    // Where the range is full now it is evidence there too.
+    let full = narrow(with(seen, State::Established, 4, TO), 4);
+    let found = findings(&full);
+    assert_eq!(rules(&found)[0], ("range-exhausted", Error), "{found:#?}");
+    assert!(found[0].evidence.iter().any(|line| line.starts_with("event 4231")), "{found:#?}");
+    assert!(!found[0].evidence.iter().any(|line| line.starts_with("event 4227")), "{found:#?}");
+    // Linux has no such log.
+    let mut linux = host();
+    linux.counters.insert("Tcpip.4231".into(), 3);
+    assert_eq!(rules(&findings(&linux)), []);
 }

@@ -305,3 +305,18 @@ fn two_hosts_are_told() {
     assert_eq!(snapshot.host.name, "one");
     assert!(gap(&snapshot, "host").detail.contains("two"));
 }
+
+#[test]
+fn the_auto_reuse_range_is_read_where_every_template_agrees() {
+    let name = "windows/get-nettcpsetting-en.txt";
+    let snapshot = recordings(&[name]).snapshot;
+    assert_eq!(snapshot.settings.auto_reuse_range, PortRange::new(30000, 39999).ok());
+    assert!(!has_gap(&snapshot, "text") && !has_gap(&snapshot, "auto-reuse range"), "{:?}", snapshot.gaps);
+    let listing = String::from_utf8(recording(name)).unwrap();
+    let off = listing.replace(": 30000", ": 0").replace(": 10000", ": 0");
+    assert_eq!(text(&off).unwrap().snapshot.settings.auto_reuse_range, None);
+    assert!(!has_gap(&text(&off).unwrap().snapshot, "auto-reuse range"));
+    let apart = text(&listing.replacen(": 10000", ": 9", 1)).unwrap().snapshot;
+    assert_eq!(apart.settings.auto_reuse_range, None);
+    assert!(gap(&apart, "auto-reuse range").detail.contains("not alike"), "{:?}", apart.gaps);
+}

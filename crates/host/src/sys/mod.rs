@@ -176,6 +176,12 @@ pub(crate) fn bind_buckets(
     within(namespace, move || system::bind_buckets::read(range))
 }
 
+/// The range that TCP connect() draws ports from which several destinations share, where one is set beside the ephemeral
+/// range (Windows). Fails where the namespace cannot be entered.
+pub(crate) fn auto_reuse(namespace: &Namespace) -> Result<Reading<Option<PortRange>>, Error> {
+    within(namespace, system::sharing::auto_reuse)
+}
+
 /// Counters of a namespace, by the kernel's names. Fails where it cannot be entered.
 pub fn counters(namespace: &Namespace) -> Result<Reading<BTreeMap<String, u64>>, Error> {
     within(namespace, system::counters::counters)

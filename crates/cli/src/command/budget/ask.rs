@@ -110,8 +110,7 @@ pub(super) fn answer(snapshot: &Arc<Snapshot>, question: &Question) -> Answer {
 }
 
 fn towards(snapshot: &Arc<Snapshot>, question: &Question, answer: &mut Answer) {
-    let windows = snapshot.host.system == portolan_core::snapshot::System::Windows;
-    let connections = if windows { None } else { room::connections(snapshot, Family::Ipv4) };
+    let connections = room::connections(snapshot, Family::Ipv4);
     let mut missing = question.destinations.clone();
     if let Some(connections) = connections {
         let asked = !(question.sources.is_empty() && question.destinations.is_empty());

@@ -33,6 +33,7 @@ mod packet_filter;
 mod process;
 pub(crate) mod route;
 pub(super) mod settings;
+pub(super) mod sharing;
 pub(crate) mod sockets;
 pub(crate) mod start_up;
 pub(crate) mod stop;

@@ -2,10 +2,11 @@
 //!
 //! Source: `GetTcpStatisticsEx`, `GetUdpStatisticsEx` (RFC 4022, RFC 4113), [`super::events`]. TCP's are those of both
 //! families together, as on Linux; `Udp` is IPv4's and `Udp6` IPv6's. `Tcpip.4231` counts events of that number within
-//! the last day. Left out on purpose: retransmission timers, which are settings.
+//! the last day, and `Tcpip.4231.last_ms` is when the last of them was, milliseconds since 1970-01-01 UTC. Left out on purpose: retransmission timers, which are settings.
 
 use std::collections::BTreeMap;
 
+use portolan_core::kernel::mib;
 use portolan_core::snapshot::{Gap, GapReason, Reading};
 use windows_sys::Win32::NetworkManagement::IpHelper::{
     GetTcpStatisticsEx, GetUdpStatisticsEx, MIB_TCPSTATS_LH, MIB_UDPSTATS,
@@ -76,7 +77,11 @@ fn add_events(reading: &mut Reading<BTreeMap<String, u64>>) {
             return Ok(false);
         }
         for event in events::EVENTS {
-            reading.value.insert(format!("Tcpip.{event}"), events::count(event)?);
+            let (count, newest) = events::count(event)?;
+            reading.value.insert(format!("Tcpip.{event}"), count);
+            if let Some(newest) = newest.and_then(mib::unix_ms) {
+                reading.value.insert(format!("Tcpip.{event}.last_ms"), newest);
+            }
         }
         Ok(true)
     };
@@ -102,7 +107,7 @@ mod tests {
         for name in ["Tcp.ActiveOpens", "Tcp.CurrEstab", "Udp.InDatagrams", "Udp6.InDatagrams"] {
             assert!(value.contains_key(name), "{name}: {value:?} {gaps:?}");
         }
-        let events = value.keys().filter(|name| name.starts_with("Tcpip.")).count();
+        let events = value.keys().filter(|name| name.starts_with("Tcpip.") && !name.ends_with("_ms")).count();
         let log_gaps = gaps.iter().filter(|gap| gap.what == "event log").count();
         assert_eq!((events, log_gaps), if events == 0 { (0, 1) } else { (4, 0) }, "{gaps:?}");
     }

@@ -33,6 +33,7 @@ mod registry;
 pub(crate) mod route;
 mod service;
 pub(super) mod settings;
+pub(super) mod sharing;
 pub(crate) mod sockets;
 pub(crate) mod start_up;
 pub(crate) mod stop;
