@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use portolan_core::kernel::{
     btf::Btf, cgroup, docker, error_queue, http_servicestate, inet_diag, iptables, netsh, nftables, portproxy,
-    proc_net, procfs, sysctl, systemd_socket, windows_firewall,
+    proc_net, procfs, sysctl, systemd_socket, tcp_setting, windows_firewall, winsock_afd,
 };
 use portolan_core::socket::{Family, Transport};
 use portolan_core::wire::Reader;
@@ -13,7 +13,7 @@ use portolan_core::wire::netlink::{Content, Messages};
 fuzz_target!(|data: &[u8]| {
     let [which, bytes @ ..] = data else { return };
     let text = &*String::from_utf8_lossy(bytes);
-    match which % 16 {
+    match which % 18 {
         0 => _ = inet_diag::decode(Transport::Tcp, Reader::new(bytes)),
         1 => messages(bytes),
         2 => drop(Btf::new(bytes).map(|btf| drop((btf.function("f"), btf.member("file", "f_inode"))))),
@@ -29,7 +29,9 @@ fuzz_target!(|data: &[u8]| {
         12 => drop((procfs::stat(text), procfs::mounts(text, "cgroup2"), procfs::command_line(bytes))),
         13 => drop((sysctl::port_range(text), sysctl::reserved_ports(text))),
         14 => drop(systemd_socket::carriers(bytes)),
-        _ => drop(windows_firewall::port_rule(text)),
+        15 => drop(windows_firewall::port_rule(text)),
+        16 => drop(tcp_setting::auto_reuse_range(text)),
+        _ => drop(winsock_afd::read(bytes)),
     }
 });
 

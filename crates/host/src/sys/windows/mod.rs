@@ -16,6 +16,7 @@ pub(crate) mod connecting;
 pub(crate) mod console;
 pub(super) mod counters;
 pub(crate) mod echo;
+mod etw;
 mod events;
 mod features;
 pub(super) mod firewall;

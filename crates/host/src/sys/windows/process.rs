@@ -175,6 +175,12 @@ fn handles(process: &OwnedHandle) -> Option<u32> {
     (done != 0 && count > 0).then_some(count)
 }
 
+/// The name of a process' program without its folder; none where it may not be seen, or is gone.
+pub(super) fn program(pid: u32) -> Option<String> {
+    let process = open(pid, PROCESS_QUERY_LIMITED_INFORMATION).ok()?;
+    executable(&process)?.rsplit('\\').next().map(str::to_owned)
+}
+
 fn executable(process: &OwnedHandle) -> Option<String> {
     let mut path = vec![0_u16; 32 << 10];
     let mut length = path.len() as u32;
