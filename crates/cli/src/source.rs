@@ -115,6 +115,11 @@ impl Session {
         });
     }
 
+    /// The file that speaks instead of this machine.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.from.as_deref()
+    }
+
     /// Whether a file speaks instead of this machine.
     pub(crate) const fn is_file(&self) -> bool {
         self.from.is_some()

@@ -47,7 +47,7 @@ pub fn meaning(call: &Call, system: System, seen: Option<&Snapshot>) -> Option<M
     let plain = name.strip_prefix("WSA").unwrap_or(&name);
     let found = match call.kind {
         Kind::Bind | Kind::Listen => {
-            seen.and_then(|seen| by_rules(call, seen, &name, code)).or_else(|| of_bind(call, plain))
+            seen.and_then(|seen| by_rules(call, seen, &name, code)).or_else(|| of_bind(call, plain, system))
         }
         Kind::Connect => of_connect(call, plain, system, seen),
     };
@@ -79,7 +79,7 @@ fn by_rules(call: &Call, seen: &Snapshot, name: &str, code: i32) -> Option<Meani
 }
 
 /// bind() or listen(), by the code alone.
-fn of_bind(call: &Call, name: &str) -> Option<Meaning> {
+fn of_bind(call: &Call, name: &str, system: System) -> Option<Meaning> {
     let local = call.local;
     let port = local.map(|local| local.port()).filter(|port| *port != 0);
     let transport = call.transport.unwrap_or(Transport::Tcp);
@@ -93,6 +93,9 @@ fn of_bind(call: &Call, name: &str) -> Option<Meaning> {
             return Some(Meaning::new(text, Some("portolan why any".to_owned())));
         }
         ("EADDRNOTAVAIL", Some(local), _) => format!("{} is not an address of this host", local.ip()),
+        ("EACCES", Some(_), Some(port)) if system == System::Windows => format!(
+            "access denied: {port} lies in a range that the system set aside, is held exclusively, or is another user's"
+        ),
         ("EACCES", Some(_), Some(port)) => {
             format!("permission denied: {port} is a privileged port, or a policy refuses it")
         }

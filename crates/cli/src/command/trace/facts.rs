@@ -55,7 +55,13 @@ impl Facts {
         let inode = host(namespace)?.network_namespace;
         let here = Some((namespace.clone(), inode));
         let allowed = (BURST, Instant::now());
-        Ok(Self { here, seen: HashMap::new(), told: HashMap::new(), others: HashMap::new(), allowed })
+        Ok(Self { here, allowed, ..Self::of_no_machine() })
+    }
+
+    /// Looks at no machine: what is told happened on another, or long ago.
+    pub(super) fn of_no_machine() -> Self {
+        let allowed = (0, Instant::now());
+        Self { here: None, seen: HashMap::new(), told: HashMap::new(), others: HashMap::new(), allowed }
     }
 
     /// What a call means; of calls that are alike, what the first meant.
@@ -80,7 +86,7 @@ impl Facts {
         if let Some((_, seen)) = self.seen.get(&key).filter(|(at, _)| at.elapsed() < FRESH) {
             return seen.clone();
         }
-        if !self.may_look() {
+        if self.here.is_none() || !self.may_look() {
             return None;
         }
         let seen = self.see(call, &asked(subject)).map(Arc::new);

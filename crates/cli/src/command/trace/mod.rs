@@ -8,14 +8,16 @@ mod show;
 mod wanted;
 
 use std::fs::File;
-use std::io;
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use portolan_core::kernel::etl::RECORD;
+use portolan_core::kernel::winsock_afd::{self, Recorded};
 use portolan_core::snapshot::{Gap, System};
-use portolan_core::trace::{Calls, Repeats, Way};
+use portolan_core::trace::{Call, Calls, Repeats, SPAN_NS, Way};
 use portolan_host::Namespace;
 use portolan_host::sys::{EndKeys, EndSignals, SYSTEM, Tracer, host};
 
@@ -42,13 +44,17 @@ Examples:
   portolan trace --name 'nginx*' --error EADDRNOTAVAIL --for 10
   portolan trace --call bind --count 1 --for 60
   portolan trace --all --pid 812 --json --log calls.jsonl
+  portolan trace --from ports.etl                    what a Windows recorded, read anywhere
 
 Calls of IPv4 and IPv6. A connection that fails after its call is told when it fails, and so is
 one that the program gives up. Of calls that fail alike (same program, call, address and error)
 the first is told and the rest are counted every 10 s; JSON and CSV have each of them. It sees
 every network namespace, or that of --netns. On Linux it needs root, or CAP_BPF, CAP_PERFMON and
 a tracefs that it may read; on Windows an administrator. Not seen on Linux: sendto() without a
-bind, bind() by io_uring, and calls of 32-bit programs that fail at once.
+bind, bind() by io_uring, and calls of 32-bit programs that fail at once. On Windows a connection
+without a bind begins with one of its own, to port 0: where ports run out it is that one that fails.
+To record on a Windows: netsh trace start provider=Microsoft-Windows-Winsock-AFD
+tracefile=ports.etl, and netsh trace stop when it has happened.
 Esc, q (on a terminal) and Ctrl+C end it.
 Exit codes: 0 ended, with the calls of --count; 1 there were fewer; 2 could not trace, or typed
 wrong.")]
@@ -56,13 +62,13 @@ pub(crate) struct Trace {
     #[command(flatten)]
     wanted: Wanted,
     /// End after that many seconds
-    #[arg(long = "for", help_heading = HOW, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long = "for", help_heading = HOW, value_name = "SECONDS", value_parser = seconds, conflicts_with = "from")]
     time: Option<Duration>,
     /// End after that many calls
     #[arg(long, help_heading = HOW, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// How to see calls on Linux: bpf or tracepoints; without it the first that works
-    #[arg(long, help_heading = HOW, value_name = "WAY", value_parser = way)]
+    #[arg(long, help_heading = HOW, value_name = "WAY", value_parser = way, conflicts_with = "from")]
     way: Option<Way>,
     /// Write every line to this file too, at once; one that is there already is refused
     #[arg(long, help_heading = HOW, value_name = "FILE")]
@@ -79,7 +85,9 @@ fn way(text: &str) -> Result<Way, String> {
 
 impl Command for Trace {
     fn run(&self, session: &Session) -> Result<Output> {
-        session.needs_machine("trace")?;
+        if let Some(path) = session.file() {
+            return self.recorded(path);
+        }
         // Before the log is made: where nothing can be traced there is nothing to write.
         let tracer = Tracer::begin(self.wanted.all, self.way)?;
         let log = self.log.as_deref().map(|path| self.open(path)).transpose()?;
@@ -90,6 +98,43 @@ impl Command for Trace {
 }
 
 impl Trace {
+    /// What a trace file tells; - reads stdin.
+    fn recorded(&self, path: &Path) -> Result<Output> {
+        let shown = path.display();
+        let recorded = match path == Path::new("-") {
+            true => winsock_afd::read(io::stdin().lock()),
+            false => {
+                let file = File::open(path).map_err(|error| {
+                    Misuse(format!("cannot open {shown}: {error}; record one with: {RECORD}"))
+                })?;
+                winsock_afd::read(BufReader::with_capacity(1 << 18, file))
+            }
+        };
+        let Recorded { mut calls, gaps, release } =
+            recorded.with_context(|| format!("cannot read {shown}"))?;
+        if !self.wanted.all {
+            calls.retain(Call::has_failed);
+        }
+        let log = self.log.as_deref().map(|path| self.open(path)).transpose()?;
+        let trace = self.clone();
+        let run = move |tell: Tell<'_>| {
+            let mut telling = Telling::new(&trace, (System::Windows, Way::Etw), Facts::of_no_machine(), None);
+            telling.clock_ns = Some(calls.first().map_or(0, |first| first.at_ns));
+            let (gaps, release) = (Some(gaps), Some(release));
+            tell(News::Report(Batch { gaps, release, ..telling.batch(Event::Begun) }.report()))?;
+            for span in calls.chunk_by(|one, next| one.at_ns / SPAN_NS == next.at_ns / SPAN_NS) {
+                telling.clock_ns = span.last().map(|last| last.at_ns);
+                let batch = telling.take(Calls { calls: span.to_vec(), lost: 0 });
+                if batch.is_worth_telling() {
+                    tell(News::Report(batch.report()))?;
+                }
+            }
+            tell(News::Report(telling.end().report()))?;
+            trace.exit(telling.has_enough(), true)
+        };
+        Ok(Output::Stream(Stream { run: Box::new(run), log }))
+    }
+
     /// Opens the log; whether something stands in it.
     fn open(&self, path: &Path) -> Result<(File, bool)> {
         let opened = match self.append {
@@ -161,16 +206,22 @@ struct Telling<'a> {
     namespace: Option<u64>,
     repeats: Repeats,
     totals: Totals,
+    /// What time it is, nanoseconds since 1970-01-01 UTC, in what was recorded; none for now.
+    clock_ns: Option<u64>,
 }
 
 impl<'a> Telling<'a> {
     fn new(trace: &'a Trace, (system, way): (System, Way), facts: Facts, namespace: Option<u64>) -> Self {
         let (repeats, totals) = (Repeats::default(), Totals::default());
-        Self { trace, system, way, facts, namespace, repeats, totals }
+        Self { trace, system, way, facts, namespace, repeats, totals, clock_ns: None }
     }
 
     fn batch(&self, event: Event) -> Batch {
-        Batch::new(event, (self.system, self.way), now_ns(), self.totals.clone())
+        Batch::new(event, (self.system, self.way), self.now_ns(), self.totals.clone())
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.clock_ns.unwrap_or_else(now_ns)
     }
 
     fn has_enough(&self) -> bool {
@@ -195,13 +246,13 @@ impl<'a> Telling<'a> {
             let meaning = self.facts.meaning(&call, self.system);
             told.push(Told { call, meaning, is_first });
         }
-        let repeated = self.repeats.due(now_ns());
+        let repeated = self.repeats.due(self.now_ns());
         Batch { told, repeated, lost, ..self.batch(Event::Calls) }
     }
 
     /// What is left to tell.
     fn end(&mut self) -> Batch {
-        let repeated = self.repeats.rest(now_ns());
+        let repeated = self.repeats.rest(self.now_ns());
         Batch { repeated, ..self.batch(Event::Ended) }
     }
 }

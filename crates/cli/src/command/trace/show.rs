@@ -86,6 +86,8 @@ pub(super) struct Batch {
     pub(super) gaps: Option<Vec<Gap>>,
     /// Whether Esc and q end it.
     pub(super) by_key: bool,
+    /// The Windows that recorded it, where it does not happen now.
+    pub(super) release: Option<String>,
 }
 
 /// What trace gives: an object at the beginning, one whenever there were calls, and one at the end.
@@ -193,7 +195,19 @@ impl<'a> CallRow<'a> {
 impl Batch {
     pub(super) fn new(event: Event, (system, way): (System, Way), at_ns: u64, totals: Totals) -> Self {
         let (told, repeated) = (Vec::new(), Vec::new());
-        Self { event, system, way, at_ns, totals, told, repeated, lost: 0, gaps: None, by_key: false }
+        Self {
+            event,
+            system,
+            way,
+            at_ns,
+            totals,
+            told,
+            repeated,
+            lost: 0,
+            gaps: None,
+            by_key: false,
+            release: None,
+        }
     }
 
     /// Whether there is anything to tell.
@@ -215,9 +229,10 @@ impl Batch {
             let end = if self.by_key { "Esc, q or Ctrl+C ends it" } else { "Ctrl+C ends it" };
             let zone = Line::new().and(Tone::Faint, format!("{} UTC  ", time(self.at_ns)));
             let by = self.way.text();
-            lines.push(
-                zone.plain(format!("tracing bind, connect and listen of every program, by {by}; {end}")),
-            );
+            lines.push(zone.plain(match &self.release {
+                Some(release) => format!("recorded by Windows {release}"),
+                None => format!("tracing bind, connect and listen of every program, by {by}; {end}"),
+            }));
         }
         for gap in self.gaps.iter().flatten() {
             let told = at(self.at_ns).and(Tone::Warning, format!("not seen: {}", gap.what));

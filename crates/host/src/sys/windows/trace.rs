@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use portolan_core::kernel::etl::{Event, unix_ns_of_filetime};
 use portolan_core::kernel::winsock_afd::{self, FOLLOWED, Follower};
 use portolan_core::snapshot::{Gap, GapReason, Reading};
-use portolan_core::trace::{Call, Calls};
+use portolan_core::trace::{Call, Calls, Way};
 
 use super::etw::{self, Consumer, Session};
 use super::process;
@@ -40,9 +40,13 @@ impl fmt::Debug for Tracer {
 }
 
 impl Tracer {
-    /// Begins; with `all`, calls that come about are seen too. The gaps tell what is not seen this way. Fails where nothing
-    /// can be traced, with what to do.
-    pub fn begin(all: bool) -> Result<Reading<Self>, Error> {
+    /// Begins, in that way or else in the best that works; with `all`, calls that come about are seen too. The gaps tell
+    /// what is not seen this way. Fails where nothing can be traced, with what to do.
+    pub fn begin(all: bool, way: Option<Way>) -> Result<Reading<Self>, Error> {
+        if let Some(other) = way.filter(|way| *way != Way::Etw) {
+            let text = format!("{} is a way of Linux; leave --way out", other.name());
+            return Err(Error::new("trace calls", io::Error::new(io::ErrorKind::Unsupported, text)));
+        }
         let failed = |what: &str, error: &io::Error| {
             let text = format!(
                 "{what}: {error}; a recorded trace can be read anywhere: portolan trace --from FILE.etl"
@@ -64,6 +68,11 @@ impl Tracer {
         let detail = "of sockets that were there before it is not seen whether they are TCP's or UDP's";
         let gaps = vec![Gap::new("trace", GapReason::Unsupported, detail)];
         Ok(Reading { value: Self { session, consumer, seen, lost: 0 }, gaps })
+    }
+
+    /// How it sees them.
+    pub const fn way(&self) -> Way {
+        Way::Etw
     }
 
     /// What came since the last time; it does not wait.
