@@ -57,6 +57,15 @@ fn ways_out(findings: &[Finding]) -> Vec<Block> {
     remedies.iter().enumerate().map(entry).collect()
 }
 
+/// A severity as in JSON.
+pub(crate) const fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Note => "note",
+    }
+}
+
 /// The rows of findings.
 pub(crate) fn rows(findings: &[Finding]) -> Table {
     let columns = [
@@ -66,11 +75,6 @@ pub(crate) fn rows(findings: &[Finding]) -> Table {
         Column::prose("evidence"),
         Column::prose("remedies"),
     ];
-    let severity = |severity| match severity {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-        Severity::Note => "note",
-    };
     let remedy = |remedy: &Remedy| match &remedy.command {
         Some(command) => format!("{}: {command}", remedy.text),
         None => remedy.text.clone(),

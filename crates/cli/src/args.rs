@@ -8,7 +8,7 @@ use portolan_host::Namespace;
 
 use crate::command::{
     Command, budget, chart, close, completions, connect, explain, free, history, hold, list, man, pick,
-    portqry, probe, range, reserve, resume, schema, snapshot, trace, undo, wait, watch, who, why,
+    portqry, probe, range, record, reserve, resume, schema, snapshot, trace, undo, wait, watch, who, why,
 };
 use crate::output::{FORMATS, Format};
 
@@ -127,6 +127,7 @@ pub(crate) enum Verb {
     Watch(watch::Watch),
     History(history::History),
     Trace(trace::Trace),
+    Record(record::Record),
     Hold(hold::Hold),
     Probe(Box<probe::Probe>),
     #[command(name = "portqry")]
@@ -159,6 +160,7 @@ impl Verb {
             Self::Watch(command) => command,
             Self::History(command) => command,
             Self::Trace(command) => command,
+            Self::Record(command) => command,
             Self::Hold(command) => command,
             Self::Probe(command) => command.as_ref(),
             Self::PortQry(command) => command,

@@ -12,6 +12,7 @@ pub mod hold;
 pub mod journal;
 mod look;
 pub mod probe;
+pub mod recording;
 pub mod sweep;
 pub mod sys;
 pub mod way;

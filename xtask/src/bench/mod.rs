@@ -5,6 +5,7 @@
 
 mod history;
 mod probe;
+mod record;
 mod snapshot;
 mod sockets;
 mod start;
@@ -29,7 +30,7 @@ const SLOW: Duration = Duration::from_secs(5);
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// The benchmarks, by the name that chooses one.
-const NAMES: [&str; 6] = ["start", "sockets", "snapshot", "probe", "history", "trace"];
+const NAMES: [&str; 7] = ["start", "sockets", "snapshot", "probe", "record", "history", "trace"];
 
 /// Largest size of the stripped program, in bytes.
 const LARGEST_PROGRAM: u64 = 8 * 1024 * 1024;
@@ -65,6 +66,9 @@ pub(crate) fn bench(words: &[&str]) -> anyhow::Result<bool> {
     }
     if wanted("trace") {
         met &= trace::bench(&programs, quick)?;
+    }
+    if wanted("record") {
+        met &= record::bench(&programs, quick)?;
     }
     Ok(met)
 }

@@ -58,6 +58,7 @@ fn the_help_of_every_verb_is_known() {
       history      Tell how it went: who grew, how much room was left, when it ends; as a chart, a
                    picture, a table
       trace        Trace failing bind, connect and listen calls, of every program, and say why
+      record       Record who uses the ports and how much room is left, for portolan history
       hold         Keep ports by binding them, without listening: until Ctrl+C, for a time, or for a
                    command
       probe        Ask whether ports of other hosts are open, and what speaks there
@@ -608,6 +609,44 @@ fn the_help_of_every_verb_is_known() {
     Esc, q (on a terminal) and Ctrl+C end it.
     Exit codes: 0 ended, with the calls of --count; 1 there were fewer; 2 could not trace, or typed
     wrong.
+
+    ======== record
+
+    Record who uses the ports and how much room is left, for portolan history
+
+    Usage: portolan record [OPTIONS]
+
+    Options:
+          --file <FILE>  The file; without it history.db beside the journal of changes
+          --copy <FILE>  Record nothing: copy what was recorded to a new file
+      -h, --help         Print help
+
+    How to record:
+          --interval <SECONDS>          Seconds from one look to the next [default: 5]
+          --keep <LOOKS,MINUTES,HOURS>  How long looks, minutes and hours are kept: 12h, 31d, 2y
+                                        [default: 2d,31d,2y]
+          --max-size <SIZE>             How large the file may become; then the oldest goes first
+                                        [default: 256M]
+          --no-owners                   Leave owners out; cheaper where there are many processes
+          --for <SECONDS>               End after that many seconds
+          --once                        Look once and end
+
+    Options of every command
+
+    Examples:
+      portolan record                          every 5 seconds, until Ctrl+C
+      portolan record --interval 60 --for 86400
+      portolan record --once                   one look, as for cron
+      portolan record --copy before.db         a copy of what was recorded, also while it goes on
+      portolan history --since 24h             what came of it
+
+    The file is SQLite's, in WAL mode. Between two looks it is whole by itself and may be copied as
+    it is; --copy is whole at any moment. Looks are rolled up to minutes and hours, with their least,
+    mean and most. Time in which nobody looked is a gap and no zero. A file has one recorder; another
+    one is refused. While the file cannot be written (a full disk, no rights) it is tried again with
+    each look; of a recorder that is killed at most the last look is lost.
+    Exit codes: 0 ended; 1 another recorder has the file; 2 it could not be written or looked at, or
+    typed wrong.
 
     ======== hold
 

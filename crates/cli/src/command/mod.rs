@@ -17,6 +17,7 @@ pub(crate) mod pick;
 pub(crate) mod portqry;
 pub(crate) mod probe;
 pub(crate) mod range;
+pub(crate) mod record;
 pub(crate) mod reserve;
 pub(crate) mod resume;
 pub(crate) mod schema;
@@ -108,6 +109,7 @@ pub(crate) static SCHEMAS: &[(&str, MakeSchema)] = &[
     ("history", history::schema),
     ("history-diary", history::diary_schema),
     ("trace", trace::schema),
+    ("record", record::schema),
     ("hold", hold::schema),
     ("probe", probe::schema),
     ("probe-host", probe::way::schema),

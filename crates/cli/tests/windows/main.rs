@@ -6,6 +6,7 @@ mod console;
 mod network;
 mod portqry;
 mod probe;
+mod record;
 mod same;
 mod stop;
 

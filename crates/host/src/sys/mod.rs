@@ -49,6 +49,7 @@ pub use system::keys::EndKeys;
 pub(crate) use system::lines::{hear_errors, is_no_room, is_under_way, queued_error, ready, refusal};
 pub(crate) use system::names::name_of;
 pub(crate) use system::namespace::within;
+pub(crate) use system::recording::{hold_file, is_at};
 pub(crate) use system::route::route;
 pub use system::start_up::{is_administrator, system_journal};
 pub use system::stop::{caller, how_asked, modules, processes};

@@ -6,6 +6,7 @@
 //! out on purpose: sockets that listen or are bound without a peer, which the table shows.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::OnceLock;
 
 use portolan_core::kernel::btf::Btf;
 use portolan_core::port::PortRange;
@@ -50,10 +51,12 @@ pub(crate) fn read(range: PortRange) -> Reading<Option<Buckets>> {
         value: None,
         gaps: vec![Gap::new(WHAT, reason, detail).with_remedy(REMEDY)],
     };
-    let Some(offsets) = offsets() else {
+    // The kernel's types are read once, however often a program looks: they take some milliseconds and megabytes.
+    static OFFSETS: OnceLock<Option<Offsets>> = OnceLock::new();
+    let Some(offsets) = OFFSETS.get_or_init(offsets) else {
         return unread(GapReason::Unsupported, "this kernel does not describe its types (BTF)".to_owned());
     };
-    let program = program(&offsets, range);
+    let program = program(offsets, range);
     let iterator = match Iterator::<RECORD>::load("portolan_tcp", offsets.function, &program) {
         Ok(iterator) => iterator,
         Err(error) => {

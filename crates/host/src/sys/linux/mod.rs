@@ -31,6 +31,7 @@ pub(crate) mod own_file;
 pub(crate) mod owners;
 mod packet_filter;
 mod process;
+pub(crate) mod recording;
 pub(crate) mod route;
 pub(super) mod settings;
 pub(super) mod sharing;

@@ -70,7 +70,6 @@ pub(super) struct Walk {
     shares: Mutex<Vec<Share>>,
     /// Descriptors of the large processes so far.
     large: AtomicU64,
-    iterator: OnceLock<Option<FileIterator>>,
     found: Mutex<Vec<Found>>,
     unreadable: Mutex<Vec<(u32, Unreadable)>>,
 }
@@ -89,7 +88,6 @@ impl Walk {
             visiting: AtomicUsize::new(0),
             shares: Mutex::default(),
             large: AtomicU64::new(0),
-            iterator: OnceLock::new(),
             found: Mutex::default(),
             unreadable: Mutex::default(),
         })
@@ -180,7 +178,9 @@ impl Walk {
         if self.large.load(Ordering::Relaxed) < WORTH_ITERATING || self.outstanding.is_some() {
             return None;
         }
-        self.iterator.get_or_init(FileIterator::load).as_ref()
+        // Loaded once, however often a program looks.
+        static ITERATOR: OnceLock<Option<FileIterator>> = OnceLock::new();
+        ITERATOR.get_or_init(FileIterator::load).as_ref()
     }
 
     /// Searches a process by the iterator, and where that fails by its links.

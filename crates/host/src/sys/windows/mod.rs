@@ -30,6 +30,7 @@ pub(crate) mod names;
 pub(crate) mod namespace;
 pub(crate) mod owners;
 mod process;
+pub(crate) mod recording;
 mod registry;
 pub(crate) mod route;
 mod service;

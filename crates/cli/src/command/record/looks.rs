@@ -1,0 +1,75 @@
+//! What a recorder looks at, and how the room developed over its last looks.
+
+use std::collections::{HashMap, VecDeque};
+
+use anyhow::Result;
+use portolan_core::census::Census;
+use portolan_core::diagnose::{Case, RoomTrend, diagnose_room};
+use portolan_core::record::{DESTINATIONS, Entry};
+use portolan_core::room::Tuple;
+use portolan_core::snapshot::Snapshot;
+use portolan_core::trend::{self, Sample};
+use portolan_host::{Look, Namespace, OwnerSearch, Sections, SocketFilter};
+
+use crate::source::Session;
+
+/// A trend is told from so many looks at most, and anew after a tenth of them.
+const SAMPLES: usize = 120;
+
+/// Looks, one after another.
+pub(super) struct Looks<'a> {
+    session: &'a Session,
+    look: Look,
+    /// How much room there was towards each destination.
+    room: HashMap<Tuple, VecDeque<Sample>>,
+    trends: Vec<RoomTrend>,
+    looks: usize,
+}
+
+impl<'a> Looks<'a> {
+    pub(super) fn new(session: &'a Session, no_owners: bool) -> Self {
+        // All holders, although one would do: that walk goes on while sockets are listed, and takes the faster ways.
+        let look = Look {
+            sockets: Some(SocketFilter::default()),
+            owners: if no_owners { OwnerSearch::None } else { OwnerSearch::All },
+            sections: Sections { settings: true, buckets: true, counters: true, ..Sections::default() },
+            namespace: Namespace::Own,
+        };
+        Self { session, look, room: HashMap::new(), trends: Vec::new(), looks: 0 }
+    }
+
+    /// Looks once.
+    pub(super) fn look(&mut self) -> Result<Entry> {
+        let snapshot = self.session.see(self.look.clone())?;
+        let census = Census::of(&snapshot, DESTINATIONS);
+        self.follow(&snapshot, &census);
+        let case = Case { trends: &self.trends, ..Case::host(&snapshot, &census) };
+        Ok(Entry::new(&snapshot, &census, &diagnose_room(&case)))
+    }
+
+    /// Follows the room of the destinations that have least, and tells its trends from time to time.
+    fn follow(&mut self, snapshot: &Snapshot, census: &Census) {
+        self.looks += 1;
+        for towards in &census.towards {
+            let samples = self.room.entry(towards.tuple).or_default();
+            // A clock that went back leaves samples of which no slope can be told.
+            if samples.back().is_some_and(|last| last.at_ms >= snapshot.taken_ms) {
+                samples.clear();
+            }
+            if samples.len() == SAMPLES {
+                samples.pop_front();
+            }
+            let value = f64::from(towards.left.room.max);
+            samples.push_back(Sample { at_ms: snapshot.taken_ms, value });
+        }
+        // Whoever is not among the worst any more is not followed any more.
+        self.room.retain(|_, samples| samples.back().is_some_and(|last| last.at_ms == snapshot.taken_ms));
+        if self.looks.is_multiple_of(SAMPLES / 10) {
+            let steady = |(tuple, samples): (&Tuple, &VecDeque<Sample>)| {
+                let samples: Vec<Sample> = samples.iter().copied().collect();
+                Some(RoomTrend { tuple: *tuple, slope: trend::slope(&samples)? })
+            };
+            self.trends = self.room.iter().filter_map(steady).collect();
+        }
+    }
+}
