@@ -2,7 +2,8 @@
 //!
 //! Source: `GetTcpStatisticsEx`, `GetUdpStatisticsEx` (RFC 4022, RFC 4113), [`super::events`]. TCP's are those of both
 //! families together, as on Linux; `Udp` is IPv4's and `Udp6` IPv6's. `Tcpip.4231` counts events of that number within
-//! the last day, and `Tcpip.4231.last_ms` is when the last of them was, milliseconds since 1970-01-01 UTC. Left out on purpose: retransmission timers, which are settings.
+//! the last day, and `Tcpip.4231.last_ms` is when the last of them was, milliseconds since 1970-01-01 UTC. Left out on
+//! purpose: retransmission timers, which are settings.
 
 use std::collections::BTreeMap;
 
