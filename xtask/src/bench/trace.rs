@@ -25,7 +25,9 @@ const GOAL_IDLE: f64 = 0.001;
 const CALLS: [(&str, u32, fn()); 3] = [
     ("connect that is refused", 2_000, || drop(black_box(TcpStream::connect("127.0.0.1:1")))),
     ("bind that succeeds", 5_000, || drop(black_box(UdpSocket::bind("127.0.0.1:0")))),
-    ("getppid", 200_000, || drop(black_box(std::os::unix::process::parent_id()))),
+    ("getppid", 200_000, || {
+        black_box(std::os::unix::process::parent_id());
+    }),
 ];
 
 /// Measures and prints; whether the goal was met.
