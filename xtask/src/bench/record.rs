@@ -112,7 +112,6 @@ fn scratch(name: &str) -> std::path::PathBuf {
     file
 }
 
-#[expect(clippy::cast_precision_loss, reason = "sizes of files, far below 2^52")]
 fn file(quick: bool) -> anyhow::Result<bool> {
     println!("\nrecord: the file, with 200 owners");
     let (day, year) = (scratch("bench-day.db"), scratch("bench-year.db"));
