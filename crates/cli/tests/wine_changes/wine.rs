@@ -276,13 +276,21 @@ impl Machine {
     }
 
     /// Runs the program in a console of its own, elevated, until the stand-in's call of that number; has Ctrl+C pressed
-    /// in that console, lets the call go, and waits for the end.
+    /// in that console, lets the call go, and waits for the end. None where it came to its end before.
     #[track_caller]
-    pub(crate) fn pressed_at(&self, call: usize, works_first: bool, words: &str) -> Answer {
+    pub(crate) fn pressed_at(&self, call: usize, works_first: bool, words: &str) -> Option<Answer> {
         let mut command = self.command(words);
         command.creation_flags(CREATE_NEW_CONSOLE);
-        let child = self.stalls_at(call, works_first, command);
-        self.wait_until_stalled(words);
+        let mut child = self.stalls_at(call, works_first, command);
+        let start = Instant::now();
+        while !self.folder.join("state.stalled").exists() {
+            if child.try_wait().unwrap().is_some() {
+                self.let_go();
+                return None;
+            }
+            assert!(start.elapsed() < LIMIT, "{words}: neither stalled nor ended");
+            sleep(INTERVAL);
+        }
         let pid = child.id().to_string();
         let mut press = Command::new(PROGRAM);
         press.args(["console-helper", "press", &pid]).creation_flags(DETACHED_PROCESS);
@@ -290,7 +298,7 @@ impl Machine {
         let pressed = String::from_utf8_lossy(&press.stdout);
         assert_eq!(pressed.trim(), "console-helper 0", "nobody but the program is in its console");
         self.let_go();
-        finish(child, words)
+        Some(finish(child, words))
     }
 
     /// Runs the program until the stand-in's call of that number, where it is killed; the answer of one that came to its
@@ -348,15 +356,6 @@ impl Machine {
         }
         self.with("calls", json!(0)).with("stalls_at", json!(call)).with("works_first", json!(works_first));
         started(command)
-    }
-
-    #[track_caller]
-    fn wait_until_stalled(&self, words: &str) {
-        let start = Instant::now();
-        while !self.folder.join("state.stalled").exists() {
-            assert!(start.elapsed() < LIMIT, "{words}: it did not come that far");
-            sleep(INTERVAL);
-        }
     }
 
     /// Lets a call that stands still go, and waits until nobody holds the state.
