@@ -41,7 +41,7 @@ fn an_snmp_agent_is_what_snmpget_shows_with_and_without_the_community() {
         // Long values are broken into lines; on a new machine the client tells of a folder that it makes.
         let value = said.lines().filter(|line| !line.starts_with("Created directory"));
         let value = value.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ");
-        value.trim_matches('"').to_owned()
+        value.trim_matches('"').trim().to_owned()
     };
     let told = probe(&namespace, "161/udp", &[]);
     assert_eq!(told["version"], "2c");

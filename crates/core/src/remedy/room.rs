@@ -11,11 +11,11 @@ use crate::snapshot::Snapshot;
 pub fn make_room(snapshot: &Snapshot) -> Vec<Remedy> {
     let mut ways = vec![
         Remedy::command("find a leak first: who has most sockets", "portolan list --group-by process"),
-        Remedy::command("see which calls fail, and whose", as_root(snapshot, "portolan trace")),
         Remedy::advice("keep connections open and reuse them (keep-alive, a pool)"),
         Remedy::advice("spread over more source or destination addresses"),
     ];
     ways.extend(widen(snapshot));
+    ways.push(Remedy::command("see which calls fail, and whose", as_root(snapshot, "portolan trace")));
     ways
 }
 
