@@ -9,8 +9,9 @@ use std::net::IpAddr;
 
 use super::{Format, Gathering, Place};
 use crate::listing::endpoint::{Written, any_of, decimal, endpoint};
-use crate::listing::gathering::{Holding, Seen, without_holder};
+use crate::listing::gathering::{Holding, Seen};
 use crate::listing::state::state;
+use crate::listing::state::without_holder;
 use crate::owner::Origin;
 use crate::snapshot::{Gap, GapReason, System};
 use crate::socket::{Family, OwnerState, Socket, State, Transport};

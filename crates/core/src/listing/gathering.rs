@@ -494,12 +494,3 @@ fn owner(pid: u32, process: Option<Process>) -> Owner {
     let Process { name, services, user } = process.unwrap_or_default();
     Owner { pid, name: name.unwrap_or_default(), unit: services, user, ..Owner::default() }
 }
-
-/// The owner state of a row without a holder in a listing that shows owners: a TIME_WAIT has none, of another state it
-/// was out of sight.
-pub(crate) const fn without_holder(state: State) -> OwnerState {
-    match state {
-        State::TimeWait => OwnerState::Nobody,
-        _ => OwnerState::Hidden,
-    }
-}

@@ -6,7 +6,7 @@
 //! the row proves, and tells what it cannot.
 //! Words are compared without what is not ASCII, since the code page is not known: `ABHÖREN` is `ABH?REN` in all of them.
 
-use crate::socket::State;
+use crate::socket::{OwnerState, State};
 
 /// Words of one state, where they are not English.
 const WORDS: [(State, &[&str]); 11] = [
@@ -153,6 +153,15 @@ fn folded(word: &str) -> String {
         }
     }
     folded
+}
+
+/// The owner state of a row without a holder in a listing that shows owners: a TIME_WAIT has none, of another state it
+/// was out of sight.
+pub(crate) const fn without_holder(state: State) -> OwnerState {
+    match state {
+        State::TimeWait => OwnerState::Nobody,
+        _ => OwnerState::Hidden,
+    }
 }
 
 #[cfg(test)]
