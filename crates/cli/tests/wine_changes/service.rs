@@ -170,6 +170,8 @@ impl Drop for Service {
 
 #[test]
 fn a_service_is_named_stopped_by_its_manager_and_started_again_by_undo() {
+    // Another test's restart would be this one's too.
+    let _once = Once::new();
     let machine = Machine::new("en");
     let service = Service::new("plain");
     let who = machine.portolan(&format!("who {} --json", service.port)).with_code(0).json();
@@ -209,6 +211,8 @@ fn a_stopped_service_stays_so_after_a_restart_of_windows_and_the_journal_says_wh
 
 #[test]
 fn a_service_that_is_stopped_by_hand_meanwhile_is_fine_and_one_that_is_gone_is_told() {
+    // Another test's restart would be this one's too.
+    let _once = Once::new();
     let machine = Machine::new("en");
     let service = Service::new("meanwhile");
     service.free(&machine, "--yes").with_code(0);
@@ -225,6 +229,8 @@ fn a_service_that_is_stopped_by_hand_meanwhile_is_fine_and_one_that_is_gone_is_t
 
 #[test]
 fn killed_while_a_service_stops_the_plan_is_undone_or_comes_to_its_end() {
+    // Another test's restart would be this one's too.
+    let _once = Once::new();
     let machine = Machine::new("en");
     let service = Service::new("slow");
     for way in ["undo", "resume"] {
