@@ -1,10 +1,11 @@
 //! `cargo xtask test`: everything that must hold, on both systems, step by step, each with its time.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
 use crate::windows::{self, TARGET};
 use crate::{cargo, packages, target_folder};
@@ -72,7 +73,7 @@ fn linux() -> Half {
             packages::require_sudo()?;
             command.env(runner_variable(&host()?), "sudo -E");
         }
-        count_tests(command).map(Some)
+        count_tests(command, || Ok(())).map(Some)
     });
     half
 }
@@ -95,7 +96,7 @@ fn windows() -> Half {
     half.tests(|| {
         let mut command = cargo(&[&["test"], &both[..], &["--no-fail-fast"]].concat());
         command.env(runner_variable(TARGET), wine.runner());
-        count_tests(command).map(Some)
+        count_tests(command, || wine.end_leftovers()).map(Some)
     });
     half.step("imports", || {
         let program = target_folder().join(TARGET).join("debug/portolan.exe");
@@ -154,19 +155,32 @@ fn run(mut command: Command) -> anyhow::Result<bool> {
     Ok(command.status().with_context(|| format!("cannot run {command:?}"))?.success())
 }
 
-/// Every unit, integration and documentation test, with its output shown and its summaries counted.
-fn count_tests(mut command: Command) -> anyhow::Result<(bool, Total)> {
+/// Every unit, integration and documentation test, with its output shown and its summaries counted. `end_leftovers` is
+/// called when cargo has ended: a process that a test left behind keeps the output open for ever.
+fn count_tests(
+    mut command: Command,
+    end_leftovers: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<(bool, Total)> {
     // A snapshot that differs is a failure; it is accepted by hand only.
     command.env("INSTA_UPDATE", "no");
     let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run cargo test")?;
     let output = child.stdout.take().context("it was piped")?;
+    let reading = thread::spawn(move || counted(output));
+    let passed = child.wait()?.success();
+    end_leftovers()?;
+    let total = reading.join().map_err(|_| anyhow!("reading what cargo test prints failed"))??;
+    Ok((passed, total))
+}
+
+/// Passes lines on and counts the summaries among them.
+fn counted(output: impl Read) -> std::io::Result<Total> {
     let mut total = Total::default();
     for line in BufReader::new(output).split(b'\n') {
         let line = line?;
         std::io::stdout().write_all(&[&line, &b"\n"[..]].concat())?;
         total.count(&String::from_utf8_lossy(&line));
     }
-    Ok((child.wait()?.success(), total))
+    Ok(total)
 }
 
 /// This machine's own target.

@@ -26,6 +26,8 @@ const VERSION: &str = "Microsoft Windows 10.0.";
 /// Wine that is unpacked, and its folder of Windows' files (prefix).
 pub(crate) struct Wine {
     folder: PathBuf,
+    /// Locked, shared, while this run uses it.
+    in_use: File,
 }
 
 impl Wine {
@@ -35,7 +37,9 @@ impl Wine {
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let lock = File::create(folder.join("lock"))?;
         lock.lock().context("cannot lock Wine's folder")?;
-        let wine = Self { folder };
+        let in_use = File::create(folder.join("in-use"))?;
+        in_use.lock_shared().context("cannot lock Wine's folder")?;
+        let wine = Self { folder, in_use };
         if !wine.runner().exists() {
             println!("    Wine 10 of Debian {SUITE} goes to {}", wine.folder.display());
             wine.install()?;
@@ -142,6 +146,18 @@ impl Wine {
             );
         }
         Ok(())
+    }
+
+    /// Ends every Windows program that is left, unless another run uses Wine too. A program that is killed while it starts
+    /// another leaves one that Wine neither starts nor ends, and that keeps the files and the output it was given.
+    pub(crate) fn end_leftovers(&self) -> anyhow::Result<()> {
+        self.in_use.unlock()?;
+        if self.in_use.try_lock().is_ok() {
+            // It fails where no server runs, which is as good.
+            self.server().arg("-k").status().context("cannot run Wine's server")?;
+            checked(self.server().arg("-w")).context("Wine's server does not end")?;
+        }
+        self.in_use.lock_shared().context("cannot lock Wine's folder")
     }
 
     fn server(&self) -> Command {

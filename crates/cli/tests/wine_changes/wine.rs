@@ -61,6 +61,10 @@ fn install() {
             if fs::read(&path).is_ok_and(|there| there == program) {
                 continue;
             }
+            // A program that another test killed may have left one of these running: its file can be moved, not written.
+            if path.exists() {
+                fs::rename(&path, path.with_extension(format!("before-{}", std::process::id()))).unwrap();
+            }
             fs::write(&path, &program).unwrap();
         }
         // Of a run that was cut off.
