@@ -31,6 +31,7 @@ fn hold(manner: &Manner, talks: Vec<Talk>) -> Vec<Told> {
     agenda.1
 }
 
+/// For what does not answer: whatever does may take longer than that on a busy machine.
 fn quick() -> Manner {
     Manner { wait: Some(Duration::from_millis(300)), ..Manner::default() }
 }
@@ -183,7 +184,7 @@ fn a_server_that_drips_costs_bounded_time() {
     let started = Instant::now();
     let mut told = hold(&quick(), vec![endless(drip, Via::Tcp), endless(silent, Via::Tcp)]);
     // Five waits of 0.3 s.
-    assert!((1400..3000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
+    assert!((1400..8000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
     told.sort_by_key(length);
     assert_eq!(length(&told[0]), 0);
     assert!((5..30).contains(&length(&told[1])), "{told:?}");
@@ -209,13 +210,13 @@ fn what_is_no_tls_is_told_as_that() {
         let _ = stream.write_all(b"SSH-2.0-rubbish\r\n");
         let _ = stream.read(&mut [0; 1000]);
     });
-    let told = one(&quick(), talk("banner", rubbish, Via::Tls));
+    let told = one(&Manner::default(), talk("banner", rubbish, Via::Tls));
     assert_eq!(
         (told.contact, told.answer.unwrap_err().as_str()),
         (Contact::Answered, "what it sends is no TLS")
     );
     let hangs_up = server(drop);
-    let told = one(&quick(), talk("banner", hangs_up, Via::Tls));
+    let told = one(&Manner::default(), talk("banner", hangs_up, Via::Tls));
     assert_eq!(told.answer.unwrap_err(), "it closed the connection");
     let mute = server(|stream| {
         thread::sleep(Duration::from_secs(20));
@@ -321,7 +322,7 @@ fn a_certificate_that_nobody_trusts_is_told_and_the_conversation_goes_on() {
 #[test]
 fn a_server_with_other_versions_of_tls_refuses_and_its_alert_is_told() {
     let server = OpenSsl::new(&["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"]);
-    let told = one(&quick(), talk("banner", server.1, Via::Tls));
+    let told = one(&Manner::default(), talk("banner", server.1, Via::Tls));
     let why = told.answer.unwrap_err();
     assert!(why.contains("ProtocolVersion") || why.contains("HandshakeFailure"), "{why}");
 }

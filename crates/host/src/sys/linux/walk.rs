@@ -22,9 +22,11 @@ use crate::OwnerSearch;
 
 /// More threads than this do not help: they wait for each other in the kernel.
 const MOST_THREADS: usize = 8;
-/// A process with more descriptors than twice this is shared out among the threads, so many at a time.
+/// Where links are read, a process is shared out among the threads, so many descriptors at a time.
 const SHARE: u32 = 1024;
-/// With as many descriptors in large processes, to load the iterator (some 8 ms) takes less than it saves.
+/// A process with as many descriptors is put off until it is known whether the iterator is worth its start.
+const MANY: u32 = 64;
+/// With as many descriptors in such processes, to load the iterator (some 8 ms) takes less than it saves.
 const WORTH_ITERATING: u64 = 16 * 1024;
 /// How many of their lowest descriptors are searched first, where one holder is enough.
 const LOW: u32 = 64;
@@ -66,10 +68,10 @@ pub(super) struct Walk {
     next: AtomicUsize,
     /// How many threads may still add shares.
     visiting: AtomicUsize,
-    /// What is left to do of large processes.
+    /// What is left to do of processes with many descriptors.
     shares: Mutex<Vec<Share>>,
-    /// Descriptors of the large processes so far.
-    large: AtomicU64,
+    /// Descriptors of the processes that have many, so far.
+    many: AtomicU64,
     found: Mutex<Vec<Found>>,
     unreadable: Mutex<Vec<(u32, Unreadable)>>,
 }
@@ -87,7 +89,7 @@ impl Walk {
             next: AtomicUsize::new(0),
             visiting: AtomicUsize::new(0),
             shares: Mutex::default(),
-            large: AtomicU64::new(0),
+            many: AtomicU64::new(0),
             found: Mutex::default(),
             unreadable: Mutex::default(),
         })
@@ -148,7 +150,7 @@ impl Walk {
         locked(&self.found).append(&mut found);
     }
 
-    /// What is next of the large processes: all of one where the iterator is there for it, else a part.
+    /// What is next of the processes that were put off: all of one where the iterator is there for it, else a part.
     fn next_share(&self) -> Option<Share> {
         let mut shares = locked(&self.shares);
         if let Some(Share::Whole(pid, count)) = shares.last()
@@ -173,9 +175,9 @@ impl Walk {
         found
     }
 
-    /// The faster way into large processes, where it is worth its start and may be had.
+    /// The faster way into processes with many descriptors, where it is worth its start and may be had.
     fn iterator(&self) -> Option<&FileIterator> {
-        if self.large.load(Ordering::Relaxed) < WORTH_ITERATING || self.outstanding.is_some() {
+        if self.many.load(Ordering::Relaxed) < WORTH_ITERATING || self.outstanding.is_some() {
             return None;
         }
         // Loaded once, however often a program looks.
@@ -206,8 +208,8 @@ impl Walk {
         match Descriptors::of(pid) {
             Ok(descriptors) => {
                 let count = descriptors.count();
-                if count > 2 * SHARE {
-                    self.large.fetch_add(count.into(), Ordering::Relaxed);
+                if count >= MANY {
+                    self.many.fetch_add(count.into(), Ordering::Relaxed);
                     locked(&self.shares).push(Share::Whole(pid, count));
                 } else {
                     self.search_open(pid, &descriptors, 0..u32::MAX, found);
@@ -291,9 +293,9 @@ fn is_kernel_thread(pid: u32) -> bool {
     fs::read(format!("/proc/{pid}/stat")).is_ok_and(|stat| proc_fd::is_kernel_thread(&stat))
 }
 
-/// The shares of a large process; the last one has no end, since descriptors may be sparse.
+/// The shares of a process; the last one has no end, since descriptors may be sparse.
 fn parts(pid: u32, count: u32) -> Vec<Share> {
-    let shares = count / SHARE;
+    let shares = (count / SHARE).max(1);
     let end = |share| if share + 1 == shares { u32::MAX } else { (share + 1) * SHARE };
     (0..shares).map(|share| Share::Part(pid, share * SHARE..end(share))).collect()
 }
@@ -325,7 +327,7 @@ mod tests {
 
     #[test]
     fn shares_cover_every_descriptor_once() {
-        for count in [2 * SHARE + 1, 5 * SHARE] {
+        for count in [MANY, 2 * SHARE + 1, 5 * SHARE] {
             let parts = parts(7, count);
             let ranges: Vec<_> = parts
                 .iter()
@@ -334,7 +336,7 @@ mod tests {
                     other => panic!("{other:?}"),
                 })
                 .collect();
-            assert_eq!(ranges.len(), (count / SHARE) as usize);
+            assert_eq!(ranges.len(), (count / SHARE).max(1) as usize);
             assert_eq!((ranges[0].start, ranges[ranges.len() - 1].end), (0, u32::MAX));
             assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start));
         }
