@@ -32,7 +32,7 @@ the list do not, a firewall lets the question through and not the conversation: 
 server is unavailable`.
 
 Over UDP the connectionless protocol is spoken, which Windows answered up to Server 2003; newer systems and
-Samba stay silent there.
+Samba stay silent there. That half was written after the specification, and never met a real server.
 
 Fields: endpoints, each with uuid and version of the interface, name where it is a known one, annotation as the
 server gives it, binding (ncacn_ip_tcp:192.0.2.1[49664]), protocol_sequence, network_address, endpoint and,
