@@ -57,6 +57,8 @@ pub(crate) struct State {
     pub(crate) works_first: bool,
     /// Calls so far.
     pub(crate) calls: usize,
+    /// Those of them, by number, that may have changed something.
+    pub(crate) wrote_at: Vec<usize>,
     /// What changed something, as typed.
     pub(crate) log: Vec<String>,
 }
@@ -88,10 +90,11 @@ impl Held {
             (_, true) => (Vec::new(), 1),
             _ => work(&mut state),
         };
-        let changes =
-            |word: &&str| ["set", "add", "delete", "/r"].contains(word) || word.ends_with("able-Feature");
-        if name == "schtasks" || words.iter().any(changes) {
+        const VERBS: [&str; 6] = ["set", "add", "delete", "/r", "/Create", "/Delete"];
+        let changes = |word: &&str| VERBS.contains(word) || word.ends_with("able-Feature");
+        if words.iter().any(changes) {
             state.log.push(format!("{name} {}", words.join(" ")));
+            state.wrote_at.push(state.calls);
         }
         fs::write(&self.path, serde_json::to_vec(&state).expect("it is plain data")).expect("as before");
         drop(lock);

@@ -94,7 +94,7 @@ fn started(words: &[&str]) -> Child {
 
 /// Presses Ctrl+C in the console of a program.
 fn press(child: &Child) {
-    let mut helper = Command::new(env!("CARGO_BIN_EXE_portolan"));
+    let mut helper = Command::new(super::program());
     helper.args(["console-helper", "press", &child.id().to_string()]).creation_flags(DETACHED_PROCESS);
     let output = helper.output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "console-helper 0");

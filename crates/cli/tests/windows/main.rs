@@ -3,6 +3,8 @@
 #![cfg(target_os = "windows")]
 
 mod console;
+#[path = "../wine/described.rs"]
+mod described;
 mod network;
 mod portqry;
 mod probe;
@@ -21,8 +23,13 @@ use serde_json::Value;
 /// No command here takes longer than some seconds, even under Wine with a busy machine.
 const LIMIT: Duration = Duration::from_secs(90);
 
+/// The program: what cargo built for the test, or the one to be tried instead.
+fn program() -> PathBuf {
+    std::env::var_os("PORTOLAN_TRIED").map_or_else(|| env!("CARGO_BIN_EXE_portolan").into(), PathBuf::from)
+}
+
 fn portolan(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
+    let mut command = Command::new(program());
     command.args(arguments).stdin(Stdio::null());
     command
 }

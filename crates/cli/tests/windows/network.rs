@@ -143,7 +143,7 @@ fn portqry_ends_as_promised_from_a_script() {
     ] {
         let output = run({
             let mut command = std::process::Command::new("cmd");
-            command.args(["/d", "/c"]).arg(env!("CARGO_BIN_EXE_portolan"));
+            command.args(["/d", "/c"]).arg(super::program());
             command.args(words.split(' ')).stdin(Stdio::null());
             command
         });

@@ -11,7 +11,7 @@ fn portqry_answers_as_the_program_that_it_takes_the_place_of() {
     let folder = std::env::temp_dir().join(format!("portqry-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     let program = folder.join("PortQry.exe");
-    fs::copy(env!("CARGO_BIN_EXE_portolan"), &program).unwrap();
+    fs::copy(super::program(), &program).unwrap();
     let portqry = |arguments: &[&str]| {
         let mut command = Command::new(&program);
         command.args(arguments).stdin(Stdio::null());

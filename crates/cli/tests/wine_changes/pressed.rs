@@ -5,8 +5,8 @@
 
 use serde_json::json;
 
+use super::DANCE;
 use super::wine::{Machine, Once};
-use super::{DANCE, excluded, with_block};
 
 /// What Windows ends a program with that does nothing about Ctrl+C (STATUS_CONTROL_C_EXIT).
 const CONTROL_C_EXIT: i32 = 0xC000_013A_u32.cast_signed();
@@ -15,9 +15,9 @@ const CONTROL_C_EXIT: i32 = 0xC000_013A_u32.cast_signed();
 fn ctrl_c_in_the_middle_of_a_dance_leaves_winnat_running() {
     let once = Once::new();
     let (mut broken_off, mut added) = (0, 0);
-    let first = with_block().calls_of(&DANCE.replace("--yes", "--dry-run")) + 1;
+    let first = Machine::with_block().calls_of(&DANCE.replace("--yes", "--dry-run")) + 1;
     for call in first.. {
-        let machine = with_block();
+        let machine = Machine::with_block();
         let before = machine.seen();
         let Some(answer) = machine.pressed_at(call, true, DANCE) else { break };
         assert!(once.runs(), "call {call}: {answer:#?}");
@@ -25,7 +25,7 @@ fn ctrl_c_in_the_middle_of_a_dance_leaves_winnat_running() {
         match answer.code {
             // It came while WinNAT was started again: nothing was left to break off.
             Some(0) => {
-                assert_eq!(excluded(&machine), json!([[50000, 50059, true], [1200, 1200, true]]), "{at}")
+                assert_eq!(machine.excluded(), json!([[50000, 50059, true], [1200, 1200, true]]), "{at}")
             }
             Some(1) => {
                 let told = answer.json()["notes"].to_string();

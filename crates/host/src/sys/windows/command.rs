@@ -19,8 +19,8 @@ use windows_sys::Win32::System::Threading::CREATE_NO_WINDOW;
 use super::wide;
 use crate::Error;
 
-/// How long a tool may take.
-const TIME: Duration = Duration::from_secs(10);
+/// How long netsh may take: a tenth of a second, but for a system that has just started, when a plan goes on by itself.
+const TIME: Duration = Duration::from_secs(30);
 /// Bytes that it may write.
 const OUTPUT: u64 = 16 << 20;
 /// How often it is asked whether it has ended, once its output has.

@@ -1,118 +1,20 @@
-//! A Windows machine of a test's own, under Wine: `crates/cli/examples/stand_in` takes the place of netsh, dism, schtasks
-//! and shutdown in the system folder of the Wine prefix that the test runs in, and keeps each test's state in a file.
-//!
-//! Services are Wine's own: `winnat` is made of the program of its print spooler. Wine's prefix is one for all tests and for
-//! every run of them, so a file in it is locked while this test program runs.
+//! A machine with the stand-in's state, and a journal of its own.
 
 use std::fs::{self, File};
 use std::os::windows::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
-/// No command here takes longer than some seconds, even under Wine with a busy machine.
-const LIMIT: Duration = Duration::from_secs(90);
-const INTERVAL: Duration = Duration::from_millis(5);
+use super::{Answer, INTERVAL, LIMIT, MANIFEST, Once, SYSTEM, elevated, finish, install, program, started};
+
 /// Of `CreateProcessW`: a console of its own, and none at all.
 const CREATE_NEW_CONSOLE: u32 = 0x10;
 const DETACHED_PROCESS: u32 = 0x8;
-const BOOT_KEY: &str =
-    r"HKLM\SYSTEM\CurrentControlSet\Control\Session Manager\Memory Management\PrefetchParameters";
-const OVERRIDES: &str = r"HKCU\Software\Wine\DllOverrides";
-const PROGRAM: &str = env!("CARGO_BIN_EXE_portolan");
-const MANIFEST: &str = r#"<?xml version="1.0" encoding="UTF-8" standalone="yes"?>
-<assembly xmlns="urn:schemas-microsoft-com:asm.v1" manifestVersion="1.0">
-  <trustInfo xmlns="urn:schemas-microsoft-com:asm.v3"><security><requestedPrivileges>
-    <requestedExecutionLevel level="requireAdministrator" uiAccess="false"/>
-  </requestedPrivileges></security></trustInfo>
-</assembly>
-"#;
-const SYSTEM: &str = r"C:\windows\system32";
-/// Every name that the stand-in knows.
-const TOOLS: [&str; 4] = ["netsh.exe", "dism.exe", "schtasks.exe", "shutdown.exe"];
-
-/// Puts the stand-in into the system folder, once; the lock is held until this program ends.
-fn install() {
-    static INSTALLED: OnceLock<File> = OnceLock::new();
-    INSTALLED.get_or_init(|| {
-        let system = Path::new(SYSTEM);
-        assert!(
-            system.join("winecfg.exe").exists(),
-            "these tests replace programs of the system folder: run them under Wine, never on Windows itself"
-        );
-        let lock = File::create(std::env::temp_dir().join("portolan-stand-in.lock")).unwrap();
-        lock.lock().unwrap();
-        let stand_in = built().join("examples").join("stand_in.exe");
-        fs::create_dir_all(elevated().parent().unwrap()).unwrap();
-        fs::copy(PROGRAM, elevated()).unwrap();
-        fs::write(elevated().with_extension("exe.manifest"), MANIFEST).unwrap();
-        let program = fs::read(&stand_in).unwrap_or_else(|error| {
-            let path = stand_in.display();
-            panic!("{path}: {error}: run cargo build -p portolan --example stand_in --target x86_64-pc-windows-gnu")
-        });
-        for name in TOOLS {
-            // Wine prefers some of its own programs to a file in their place.
-            tool("reg.exe", &["add", OVERRIDES, "/v", name, "/d", "native,builtin", "/f"]);
-            let path = system.join(name);
-            if fs::read(&path).is_ok_and(|there| there == program) {
-                continue;
-            }
-            // A program that another test killed may have left one of these running: its file can be moved, not written.
-            if path.exists() {
-                fs::rename(&path, path.with_extension(format!("before-{}", std::process::id()))).unwrap();
-            }
-            fs::write(&path, &program).unwrap();
-        }
-        // Of a run that was cut off.
-        tool("net.exe", &["stop", "winnat"]);
-        tool("sc.exe", &["delete", "winnat"]);
-        tool("sc.exe", &["delete", "vmms"]);
-        lock
-    });
-}
-
-/// Where cargo puts what it builds for this target.
-fn built() -> PathBuf {
-    std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned()
-}
-
-/// A copy of the program that Wine starts elevated, as a manifest beside it asks for.
-fn elevated() -> PathBuf {
-    built().join("elevated").join("portolan.exe")
-}
-
-/// What a run of the program answered.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) code: Option<i32>,
-    pub(crate) output: String,
-    pub(crate) errors: String,
-}
-
-impl Answer {
-    #[track_caller]
-    pub(crate) fn with_code(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "{self:#?}");
-        self
-    }
-
-    #[track_caller]
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.output).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
-    }
-
-    /// The outcome of each step.
-    #[track_caller]
-    pub(crate) fn outcomes(&self) -> Vec<String> {
-        let json = self.json();
-        let steps = json["steps"].as_array().unwrap_or_else(|| panic!("{self:#?}"));
-        steps.iter().map(|step| step["outcome"].as_str().unwrap().to_owned()).collect()
-    }
-}
 
 /// A machine with the stand-in's state, and a journal of its own.
 pub(crate) struct Machine {
@@ -161,6 +63,13 @@ impl Machine {
         machine
     }
 
+    /// One on which WinNAT has set the ports around 1200 aside, as long as it runs.
+    pub(crate) fn with_block() -> Self {
+        let machine = Self::new("zh-cp936");
+        machine.with("blocks", json!({ "ipv4 tcp": [[1131, 1230]] }));
+        machine
+    }
+
     fn file(&self) -> PathBuf {
         self.folder.join("state.json")
     }
@@ -202,6 +111,11 @@ impl Machine {
         })
     }
 
+    /// What is excluded for good in the table that the dances are about.
+    pub(crate) fn excluded(&self) -> Value {
+        self.state()["persistent"]["excluded"]["ipv4 tcp"].clone()
+    }
+
     /// What changed something, as the tools were called, since the last time this was asked.
     pub(crate) fn log(&self) -> Vec<String> {
         let log = self.state()["log"].as_array().cloned().unwrap_or_default();
@@ -219,9 +133,14 @@ impl Machine {
         command.env("PORTOLAN_STAND_IN", self.file()).stdin(Stdio::null());
         match self.of_system {
             true => command.env_remove("PORTOLAN_STATE"),
-            false => command.env("PORTOLAN_STATE", self.folder.join("journal")),
+            false => command.env("PORTOLAN_STATE", self.journal()),
         };
         command
+    }
+
+    /// The folder of the journal.
+    pub(crate) fn journal(&self) -> PathBuf {
+        if self.of_system { OF_SYSTEM.into() } else { self.folder.join("journal") }
     }
 
     /// The same with the system's journal, empty.
@@ -234,8 +153,13 @@ impl Machine {
     /// Does what the task scheduler does when the system has started: runs each task's program, elevated as SYSTEM is.
     /// How each ended.
     pub(crate) fn start_up(&self) -> Vec<Answer> {
+        self.tasks().into_iter().map(|task| finish(started(task), "a start-up task")).collect()
+    }
+
+    /// What the start-up tasks run.
+    pub(crate) fn tasks(&self) -> Vec<Command> {
         let tasks = self.state()["tasks"].as_object().unwrap().clone();
-        let run = |task: &Value| {
+        let command = |task: &Value| {
             let task = task.as_str().unwrap();
             let of = |tag: &str| {
                 let (_, rest) = task.split_once(&format!("<{tag}>")).unwrap();
@@ -247,9 +171,9 @@ impl Machine {
             fs::write(program.with_extension("exe.manifest"), MANIFEST).unwrap();
             let mut command = Command::new(program);
             command.args(words.split_whitespace());
-            finish(started(self.prepared(command)), &words)
+            self.prepared(command)
         };
-        tasks.values().map(run).collect()
+        tasks.values().map(command).collect()
     }
 
     /// Runs the program to its end, with words as on a command line without quotes.
@@ -266,7 +190,7 @@ impl Machine {
     /// The same in a window that is not elevated.
     #[track_caller]
     pub(crate) fn portolan_of_a_user(&self, words: &str) -> Answer {
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(program());
         command.args(words.split_whitespace());
         finish(started(self.prepared(command)), words)
     }
@@ -296,7 +220,7 @@ impl Machine {
             sleep(INTERVAL);
         }
         let pid = child.id().to_string();
-        let mut press = Command::new(PROGRAM);
+        let mut press = Command::new(program());
         press.args(["console-helper", "press", &pid]).creation_flags(DETACHED_PROCESS);
         let press = press.output().unwrap();
         let pressed = String::from_utf8_lossy(&press.stdout);
@@ -309,7 +233,13 @@ impl Machine {
     /// end before.
     #[track_caller]
     pub(crate) fn killed_at(&self, call: usize, works_first: bool, words: &str) -> Option<Answer> {
-        let mut child = self.stalls_at(call, works_first, self.command(words));
+        self.killed_in(call, works_first, self.command(words))
+    }
+
+    /// The same of another command.
+    #[track_caller]
+    pub(crate) fn killed_in(&self, call: usize, works_first: bool, command: Command) -> Option<Answer> {
+        let mut child = self.stalls_at(call, works_first, command);
         let stalled = self.folder.join("state.stalled");
         let start = Instant::now();
         let answer = loop {
@@ -319,9 +249,9 @@ impl Machine {
                 break None;
             }
             if child.try_wait().unwrap().is_some() {
-                break Some(finish(child, words));
+                break Some(finish(child, "what was to be killed"));
             }
-            assert!(start.elapsed() < LIMIT, "{words}: neither stalled nor ended");
+            assert!(start.elapsed() < LIMIT, "call {call}: neither stalled nor ended");
             sleep(INTERVAL);
         };
         self.let_go();
@@ -378,93 +308,5 @@ impl Drop for Machine {
         if self.of_system {
             let _ = fs::remove_dir_all(Path::new(OF_SYSTEM).parent().unwrap());
         }
-    }
-}
-
-fn started(mut command: Command) -> Child {
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-}
-
-/// Waits for a program's end, or ends it and fails.
-#[track_caller]
-pub(crate) fn finish(mut child: Child, words: &str) -> Answer {
-    let stdout = read(child.stdout.take().unwrap());
-    let stderr = read(child.stderr.take().unwrap());
-    let start = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if start.elapsed() > LIMIT {
-            child.kill().unwrap();
-            panic!("{words} did not end");
-        }
-        sleep(INTERVAL);
-    };
-    let text = |bytes: std::thread::JoinHandle<Vec<u8>>| String::from_utf8(bytes.join().unwrap()).unwrap();
-    Answer { code: status.code(), output: text(stdout), errors: text(stderr) }
-}
-
-fn read(mut pipe: impl std::io::Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8>> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        pipe.read_to_end(&mut bytes).unwrap();
-        bytes
-    })
-}
-
-pub(crate) fn tool(name: &str, words: &[&str]) -> String {
-    let output = Command::new(Path::new(SYSTEM).join(name)).args(words).output().unwrap();
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// What Wine's prefix has once: the service winnat, and the count of starts of the system. One test at a time.
-pub(crate) struct Once {
-    _one: MutexGuard<'static, ()>,
-}
-
-impl Once {
-    /// WinNAT installed and running, at the first start of the system.
-    pub(crate) fn new() -> Self {
-        static ONE: Mutex<()> = Mutex::new(());
-        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-        install();
-        let once = Self { _one: one };
-        tool("sc.exe", &["create", "winnat", "binPath=", r"C:\windows\system32\spoolsv.exe"]);
-        once.start();
-        once.boot(1);
-        assert!(once.runs(), "Wine did not start the service winnat");
-        once
-    }
-
-    pub(crate) fn start(&self) {
-        tool("sc.exe", &["start", "winnat"]);
-    }
-
-    /// Installs Hyper-V's management service: with it the feature counts as on.
-    pub(crate) fn with_hyperv(self) -> Self {
-        tool("sc.exe", &["create", "vmms", "binPath=", r"C:\windows\system32\spoolsv.exe"]);
-        self
-    }
-
-    pub(crate) fn runs(&self) -> bool {
-        tool("sc.exe", &["query", "winnat"]).contains("RUNNING")
-    }
-
-    /// Has the system say that it was started so many times.
-    pub(crate) fn boot(&self, number: u32) {
-        tool(
-            "reg.exe",
-            &["add", BOOT_KEY, "/v", "BootId", "/t", "REG_DWORD", "/d", &number.to_string(), "/f"],
-        );
-    }
-}
-
-impl Drop for Once {
-    fn drop(&mut self) {
-        tool("net.exe", &["stop", "winnat"]);
-        tool("sc.exe", &["delete", "winnat"]);
-        tool("sc.exe", &["delete", "vmms"]);
-        tool("reg.exe", &["delete", BOOT_KEY, "/v", "BootId", "/f"]);
     }
 }
