@@ -191,7 +191,7 @@ fn host() -> anyhow::Result<String> {
 }
 
 /// The variable that tells cargo how to start programs of a target.
-fn runner_variable(target: &str) -> String {
+pub(crate) fn runner_variable(target: &str) -> String {
     format!("CARGO_TARGET_{}_RUNNER", target.replace('-', "_").to_uppercase())
 }
 

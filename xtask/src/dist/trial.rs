@@ -8,8 +8,9 @@ use anyhow::{Context, bail};
 
 use super::tree::Tree;
 use super::{Release, TEXTS, answer};
-use crate::windows::{self, Wine, windows_path};
-use crate::{checked, packages};
+use crate::test::runner_variable;
+use crate::windows::{self, TARGET, Wine, windows_path};
+use crate::{cargo, checked, packages};
 
 /// Commands of which each package must hold the manual.
 const VERBS: [&str; 6] = ["list", "who", "why", "free", "pick", "undo"];
@@ -31,8 +32,19 @@ pub(super) fn zip(release: &Release, file: &Path, wine: &Wine) -> anyhow::Result
     contains(&wine.run(&[&program, "--version"])?, &release.version)?;
     contains(&wine.run(&[&program, "list", "--json"])?, "\"sockets\"")?;
     contains(&wine.run(&[&program])?, "LISTEN")?;
-    println!("{}: holds what it should, and runs under Wine", file.display());
+    from_cmd(&program, wine).context("the packed portolan.exe does not do what its tests say")?;
+    println!("{}: holds what it should, and does from a cmd line what it should under Wine", file.display());
     Ok(())
+}
+
+/// What is typed into `cmd`: the tests of that, on the packed program instead of the one that cargo builds for them.
+fn from_cmd(program: &str, wine: &Wine) -> anyhow::Result<()> {
+    let of_portolan = ["--package", "portolan", "--target", TARGET];
+    let stand_in = [&["build", "--profile", "test", "--example", "stand_in"], &of_portolan[..]].concat();
+    checked(&mut cargo(&stand_in))?;
+    let tests = ["--test", "windows", "--test", "wine_changes", "--", "from_cmd"];
+    let mut tests = cargo(&[&["test"], &of_portolan[..], &tests].concat());
+    checked(tests.env(runner_variable(TARGET), wine.runner()).env("PORTOLAN_TRIED", program))
 }
 
 /// The tarball: its program run where there is no library, no /proc and no /etc, and on this machine.

@@ -71,3 +71,11 @@ fn hyperv_s_cycle_comes_to_its_end_or_is_taken_back_after_any_kill() {
     let once = Once::new().with_hyperv();
     assert!(Case { machine: &stuck, words: CYCLE, once: Some(&once) }.cut_everywhere() >= 12);
 }
+
+#[test]
+fn hyperv_s_cycle_that_goes_on_by_itself_leaves_no_task_and_no_program_after_any_kill() {
+    let once = Once::new().with_hyperv();
+    let machine = || stuck().with_the_system_s_journal(&once);
+    let words = CYCLE.replace("--yes", "--go-on --yes");
+    assert!(Case { machine: &machine, words: &words, once: Some(&once) }.cut_everywhere() >= 20);
+}

@@ -159,7 +159,8 @@ pub enum WindowsNow {
     Service(ComponentState),
     /// An optional feature.
     Feature(FeatureState),
-    /// Whether there is the start-up task of a plan, with the program that it runs.
+    /// Whether there is the start-up task of a plan, with the program that it runs; where it is to be removed, whether
+    /// anything of it is left.
     Task(bool),
     /// The identity of this boot.
     Boot(String),

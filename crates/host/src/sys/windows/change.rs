@@ -57,7 +57,8 @@ fn observe_windows(action: &WindowsAction) -> Result<Observed, Error> {
             )
         }
         A::EnableFeature { name } | A::DisableFeature { name } => WindowsNow::Feature(features::state(name)?),
-        A::AddTask { plan } | A::RemoveTask { plan } => WindowsNow::Task(start_up::exists(numbered(*plan)?)?),
+        A::AddTask { plan } => WindowsNow::Task(start_up::exists(numbered(*plan)?)?),
+        A::RemoveTask { plan } => WindowsNow::Task(start_up::is_left(numbered(*plan)?)?),
         A::Restart { .. } => WindowsNow::Boot(host::boot_id().ok_or_else(|| {
             let why = io::Error::other("Windows does not count its starts here (PrefetchParameters\\BootId)");
             Error::new("tell this start of Windows from the next", why)

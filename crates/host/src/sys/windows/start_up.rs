@@ -55,6 +55,14 @@ pub(super) fn exists(plan: u64) -> Result<bool, Error> {
     Ok(code == 0 && program(plan)?.exists())
 }
 
+/// Whether anything of it is left to remove: also of one that was cut off while it was made, or removed. The program that
+/// runs now goes with the next restart and does not count.
+pub(super) fn is_left(plan: u64) -> Result<bool, Error> {
+    let program = program(plan)?;
+    let runs = std::env::current_exe().is_ok_and(|own| own.as_os_str().eq_ignore_ascii_case(&program));
+    Ok(exists(plan)? || program.with_extension("xml").exists() || (program.exists() && !runs))
+}
+
 /// Makes it, in the place of another of that name.
 pub(super) fn add(plan: u64) -> Result<(), Error> {
     let program = program(plan)?;
@@ -80,8 +88,12 @@ pub(super) fn add(plan: u64) -> Result<(), Error> {
 
 /// Removes it, and its program: where that is the one that runs now, with the next restart.
 pub(super) fn remove(plan: u64) -> Result<(), Error> {
-    command::tool("schtasks.exe", &["/Delete", "/TN", &name(plan), "/F"], TIME, &[0])?;
+    if exists(plan)? {
+        command::tool("schtasks.exe", &["/Delete", "/TN", &name(plan), "/F"], TIME, &[0])?;
+    }
     let program = program(plan)?;
+    // There only where making it was cut off.
+    let _ = fs::remove_file(program.with_extension("xml"));
     if fs::remove_file(&program).is_err() && program.exists() {
         remove_with_restart(&program);
     }
