@@ -9,7 +9,7 @@ use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use layout::{Layout, Plan, plans};
+use layout::{Layout, Plan, plans, whole};
 use portolan_testbed::{Answer, program};
 use serde_json::Value;
 
@@ -126,6 +126,11 @@ fn the_room_is_the_number_of_calls_that_succeed_until_the_kernel_refuses() {
     });
     println!("{} layouts: {exact} rooms exact, {ranges} a range that held the truth", plans.len());
     assert!(exact > ranges * 2, "{exact} rooms exact, {ranges} a range");
+}
+
+#[test]
+fn the_room_of_the_whole_range_of_linux_is_exact() {
+    assert_eq!(hold_against_the_kernel(62, &whole()), [4, 0]);
 }
 
 #[test]
