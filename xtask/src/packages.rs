@@ -30,6 +30,7 @@ pub(crate) const LINUX: &[Needed] = &[
     ("snmpd", "snmpd"),
     ("snmpget", "snmp"),
     ("chronyd", "chrony"),
+    ("dnsmasq", "dnsmasq-base"),
     ("slapd", "slapd"),
     ("ldapsearch", "ldap-utils"),
     ("krb5kdc", "krb5-kdc"),

@@ -120,6 +120,22 @@ fn what_the_environment_names_is_asked_and_has_to_answer() {
 }
 
 #[test]
+fn the_mail_hosts_of_a_domain_are_asked_in_their_order() {
+    let namespace = Namespace::new();
+    let _servers = (servers::dnsmasq(&namespace), servers::opensmtpd(&namespace));
+    let of_domain = ["--profile", "mail", "--domain", "mail.test", "--name-server", "127.0.0.1"];
+    let answer = probe(&namespace, &[&of_domain[..], &["--json"]].concat());
+    let profile = answer.json()["profile"].clone();
+    let host = |index: usize| profile["configured"][index].clone();
+    assert_eq!(host(0), json!({ "host": "mx.mail.test", "origin": "MX of mail.test" }), "{answer}");
+    assert_eq!(host(1)["host"], "gone.mail.test", "{answer}");
+    let nowhere = [&of_domain[..3], &["nowhere.test"], &of_domain[4..]].concat();
+    let answer = probe(&namespace, &nowhere).with_code(2);
+    assert!(answer.errors.contains("knows no host of 'nowhere.test' (MX: NXDOMAIN)"), "{answer}");
+    assert_eq!(answer.errors.lines().count(), 1, "{answer}");
+}
+
+#[test]
 fn a_profile_of_ones_own_says_what_has_to_be_and_what_must_not() {
     let namespace = Namespace::new();
     let _redis = servers::redis(&namespace);

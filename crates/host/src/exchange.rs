@@ -84,7 +84,8 @@ pub struct Talk {
     pub tries: u16,
     /// How far apart the tries of a datagram are at least, and how long the last one is waited for.
     pub pace: Option<Duration>,
-    /// How long nothing may come over a stream, where that is shorter than the manner's wait.
+    /// How long nothing may come over a stream, where that is shorter than the manner's wait: it may be another protocol
+    /// that is spoken there. A datagram is then sent once.
     pub wait: Option<Duration>,
     /// What is said.
     pub session: Box<dyn Session>,
@@ -175,7 +176,8 @@ impl Shared<'_> {
     /// How long the try of that number (from 1) waits, and whether it is the last.
     fn datagram_wait(&self, talk: &Talk, try_number: u16) -> (Duration, bool) {
         let known = self.destinations.get(&talk.to.ip()).copied().unwrap_or_default();
-        let last = try_number >= tries_for(talk.tries, known.answered, known.lost);
+        let tries = if talk.wait.is_some() { 1 } else { tries_for(talk.tries, known.answered, known.lost) };
+        let last = try_number >= tries;
         let wait = known.trips.wait(try_number.saturating_sub(1));
         let wait = if last { wait.max(LAST_WAIT) } else { wait };
         let wait = wait.min(self.manner.wait.unwrap_or(Duration::MAX)) * self.manner.patience.max(1);

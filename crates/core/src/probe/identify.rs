@@ -1,14 +1,17 @@
-//! What an open TCP port may be of which nothing is known: which conversations to try, in which order, and when to stop.
+//! What a port may be of which nothing is known: which conversations to try, in which order, and when to stop.
 //!
-//! Source: experience. Whoever greets has said what it is, and is not disturbed any further; the others are asked for
-//! what most servers answer or refuse at once, TLS before HTTP, since web servers answer plain HTTP on ports for TLS.
-//! Where TLS comes about, what is spoken under it is asked for. Left out on purpose: ports of printers, which print
-//! whatever comes, are only listened to; and waiting longer than a moment for each, which is the driver's to keep.
+//! Source: experience. Over TCP: whoever greets has said what it is, and is not disturbed any further; the others are
+//! asked for what most servers answer or refuse at once, TLS before HTTP, since web servers answer plain HTTP on ports
+//! for TLS. Where TLS comes about, what is spoken under it is asked for. Over UDP nobody greets, and most servers pass over
+//! what they do not understand: each question is asked once, what is met most often first. Left out on purpose: ports
+//! of printers, which print whatever comes, are only listened to; over UDP the questions whose answer proves little
+//! on another port (mDNS, the Winsock proxy); and waiting longer than a moment for each, which is the driver's to keep.
 
 use std::collections::VecDeque;
 
 use super::{Protocol, Via, protocol};
 use crate::answer::Answer;
+use crate::socket::Transport;
 
 /// On a plain line, in this order: what listens is told before what is said.
 const PLAIN: [(&str, Via); 16] = [
@@ -32,6 +35,26 @@ const PLAIN: [(&str, Via); 16] = [
 /// Where TLS came about.
 const SECURED: [(&str, Via); 5] =
     [("https", Via::Tls), ("banner", Via::Tls), ("ldap", Via::Tls), ("mqtt", Via::Tls), ("amqp", Via::Tls)];
+/// Over UDP. The first that is understood is the answer.
+const DATAGRAMS: [(&str, Via); 17] = [
+    ("dns", Via::Udp),
+    ("snmp", Via::Udp),
+    ("ntp", Via::Udp),
+    ("sip", Via::Udp),
+    ("quic", Via::Udp),
+    ("stun", Via::Udp),
+    ("radius", Via::Udp),
+    ("ike", Via::Udp),
+    ("l2tp", Via::Udp),
+    ("tftp", Via::Udp),
+    ("kerberos", Via::Udp),
+    ("cldap", Via::Udp),
+    ("netbios", Via::Udp),
+    ("sql-browser", Via::Udp),
+    ("memcached", Via::Udp),
+    ("ssdp", Via::Udp),
+    ("epmap", Via::Udp),
+];
 /// JetDirect: whatever comes is printed.
 const PRINTERS: std::ops::RangeInclusive<u16> = 9100..=9107;
 
@@ -56,9 +79,13 @@ pub struct Search {
 
 impl Search {
     /// The search on a port where `own`, what is at home there, has been tried already.
-    pub fn new(port: u16, own: Option<(&'static Protocol, Via)>) -> Self {
+    pub fn new(transport: Transport, port: u16, own: Option<(&'static Protocol, Via)>) -> Self {
         let tried = own.map(|(protocol, via)| (protocol.id, via)).into_iter().collect();
         let mut search = Self { next: VecDeque::new(), current: None, tried, best: None };
+        if transport == Transport::Udp {
+            search.will_try(DATAGRAMS.into_iter());
+            return search;
+        }
         let plain = if PRINTERS.contains(&port) { &PLAIN[..1] } else { &PLAIN[..] };
         search.will_try(plain.iter().copied());
         search.next.extend(attempt("banner", Via::Tcp).map(|banner| Attempt { patient: true, ..banner }));
@@ -158,7 +185,7 @@ mod tests {
 
     #[test]
     fn everything_named_here_is_a_protocol_that_can_be_carried_so() {
-        for (id, via) in PLAIN.into_iter().chain(SECURED) {
+        for (id, via) in PLAIN.into_iter().chain(SECURED).chain(DATAGRAMS) {
             assert!(attempt(id, via).is_some(), "{id}");
         }
     }
@@ -177,7 +204,7 @@ mod tests {
             ("bytes", "ff:fd:18:ff:fd:20", &["telnet"]),
             ("bytes", "00:01", &[]),
         ] {
-            let mut search = Search::new(7000, None);
+            let mut search = Search::new(Transport::Tcp, 7000, None);
             assert_eq!(search.next_attempt().unwrap().protocol.id, "banner");
             search.answered(greeting(field, text));
             let tried: Vec<&str> = ids(&mut search).into_iter().map(|(id, ..)| id).collect();
@@ -189,7 +216,7 @@ mod tests {
 
     #[test]
     fn under_tls_other_things_are_asked_for_and_the_best_answer_stays() {
-        let mut search = Search::new(7000, None);
+        let mut search = Search::new(Transport::Tcp, 7000, None);
         assert_eq!(search.next_attempt().unwrap().protocol.id, "banner");
         assert_eq!(search.next_attempt().unwrap().protocol.id, "tls");
         search.answered(Answer::new("tls", "TLS 1.3", Fields::new()));
@@ -206,7 +233,8 @@ mod tests {
 
     #[test]
     fn who_says_nothing_is_asked_for_all_of_it_once_and_listened_to_at_the_end() {
-        let mut search = Search::new(7000, attempt("http", Via::Tcp).map(|own| (own.protocol, own.via)));
+        let mut search =
+            Search::new(Transport::Tcp, 7000, attempt("http", Via::Tcp).map(|own| (own.protocol, own.via)));
         let all = ids(&mut search);
         assert_eq!(all.len(), PLAIN.len(), "http is not tried again, and the last is another look");
         assert!(!all.iter().any(|(id, ..)| *id == "http"));
@@ -216,6 +244,20 @@ mod tests {
 
     #[test]
     fn printers_are_only_listened_to() {
-        assert!(ids(&mut Search::new(9100, None)).iter().all(|(id, ..)| *id == "banner"));
+        assert!(ids(&mut Search::new(Transport::Tcp, 9100, None)).iter().all(|(id, ..)| *id == "banner"));
+    }
+
+    #[test]
+    fn over_udp_each_question_is_asked_once_until_one_is_understood() {
+        let own = attempt("snmp", Via::Udp).map(|own| (own.protocol, own.via));
+        let all = ids(&mut Search::new(Transport::Udp, 161, own));
+        assert_eq!(all.len(), DATAGRAMS.len() - 1, "what is at home there is not tried again");
+        assert!(all.iter().all(|(id, via, patient)| *id != "snmp" && *via == Via::Udp && !patient));
+        let mut search = Search::new(Transport::Udp, 7000, None);
+        assert_eq!(search.next_attempt().unwrap().protocol.id, "dns");
+        assert_eq!(search.next_attempt().unwrap().protocol.id, "snmp");
+        search.answered(Answer::new("snmp", "an agent", Fields::new()));
+        assert!(search.next_attempt().is_none());
+        assert_eq!((search.tried(), search.best().unwrap().protocol), (2, "snmp"));
     }
 }

@@ -8,6 +8,7 @@
 mod datagrams;
 mod doubt;
 mod knock;
+mod searched;
 mod streams;
 
 use std::net::{IpAddr, SocketAddr};
@@ -21,6 +22,9 @@ use portolan_core::socket::Transport;
 
 use crate::exchange;
 use crate::{Error, Namespace};
+
+/// Stands for the protocol's id where a port was asked without one.
+const NO_PROTOCOL: &str = "none";
 
 /// A host to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +55,8 @@ pub struct Plan {
     pub targets: Vec<Target>,
     /// Ports of each.
     pub ports: Vec<Asked>,
-    /// Whether the likely protocols are tried on open TCP ports that none was given for or that spoke another one.
+    /// Whether the likely protocols are tried on ports that none was given for or that spoke another one: on open TCP
+    /// ports, and on UDP ports that answer or stay silent.
     pub identify: bool,
     /// What was set for protocols, by name.
     pub settings: Vec<(String, String)>,
@@ -97,6 +102,17 @@ impl Plan {
             IpAddr::V4(v4) => SocketAddr::from((v4, asked.port)),
             IpAddr::V6(v6) => std::net::SocketAddrV6::new(v6, asked.port, 0, target.scope).into(),
         })
+    }
+
+    /// What a pair is known by.
+    fn key(&self, target: usize, port: usize) -> u64 {
+        (target * self.ports.len() + port) as u64
+    }
+
+    /// The id of the protocol that a port is asked in.
+    fn protocol_id(&self, port: usize) -> &'static str {
+        let protocol = self.ports.get(port).and_then(|asked| asked.protocol);
+        protocol.map_or(NO_PROTOCOL, |(protocol, _)| protocol.id)
     }
 
     fn exchange_manner(&self) -> exchange::Manner {

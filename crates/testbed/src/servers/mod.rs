@@ -9,6 +9,7 @@
 mod atftpd;
 mod charon;
 mod chronyd;
+mod dnsmasq;
 mod freeradius;
 mod krb5kdc;
 mod login;
@@ -43,6 +44,7 @@ use crate::Namespace;
 pub use atftpd::atftpd;
 pub use charon::{charon, charon_for_everybody};
 pub use chronyd::chronyd;
+pub use dnsmasq::dnsmasq;
 pub use freeradius::freeradius;
 pub use krb5kdc::krb5kdc;
 pub use login::{sshd, telnetd, vsftpd};

@@ -103,7 +103,7 @@ pub(crate) struct Probe {
     /// Speak this protocol, whatever the port
     #[arg(long = "as", value_name = "PROTOCOL", value_parser = known_protocol)]
     protocol: Option<String>,
-    /// Try the likely protocols on open ports of which none is known, or that speak another one
+    /// Try the likely protocols on open ports of which none is known, or that speak another one; on silent UDP ports too
     #[arg(long)]
     identify: bool,
     /// Verdicts alone: do not talk to open TCP ports, and send empty datagrams to UDP ports

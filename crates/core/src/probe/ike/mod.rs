@@ -98,16 +98,22 @@ impl Ike {
     fn read(&mut self, data: &[u8]) -> Result<bool, DecodeError> {
         let mut reader = Reader::new(data);
         let spi: [u8; 8] = reader.array("Initiator's SPI")?;
-        reader.take(8, "Responder's SPI")?;
+        let responder: [u8; 8] = reader.array("Responder's SPI")?;
         let first = reader.u8("Next Payload")?;
         let (version, exchange) = (reader.u8("Version")?, reader.u8("Exchange Type")?);
-        reader.take(5, "Flags and Message ID")?;
+        let flags = reader.u8("Flags")?;
+        reader.take(4, "Message ID")?;
         let length = reader.u32_be("Length")? as usize;
         let rest = length.checked_sub(HEADER);
         let body = reader
             .part(rest.ok_or(Reader::error_at(24, "Length", Problem::Value(length as u64)))?, "payloads")?;
         let which = usize::from(self.is_second);
-        if spi != self.spi[which] {
+        // Whoever says everything back has answered nothing.
+        let is_echo = match version >> 4 {
+            2 => flags & v2::RESPONSE == 0,
+            _ => responder == [0; 8] && exchange == v1::MAIN_MODE,
+        };
+        if spi != self.spi[which] || is_echo {
             return Ok(false);
         }
         // A daemon may answer version 2 with its own highest version, and nothing else.
@@ -217,6 +223,15 @@ mod tests {
         );
         let Some(Value::Fields(v1)) = answer.fields.value("ikev1") else { panic!("{answer:?}") };
         assert!(v1.value("vendor_ids").is_some_and(|list| list.to_string().contains("Dead Peer Detection")));
+    }
+
+    #[test]
+    fn who_says_everything_back_is_no_daemon() {
+        let request = request(&PROTOCOL, Via::Udp);
+        let asked = play(&PROTOCOL, &request, &[]).sent;
+        let asked: Vec<&[u8]> = asked.iter().map(Vec::as_slice).collect();
+        let echoed = play(&PROTOCOL, &request, &asked);
+        assert!(echoed.answer.unwrap_err().starts_with("it did not answer"));
     }
 
     #[test]

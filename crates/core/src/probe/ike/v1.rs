@@ -10,7 +10,7 @@ use crate::wire::{DecodeError, Reader};
 const SECURITY_ASSOCIATION: u8 = 1;
 const NOTIFICATION: u8 = 11;
 const VENDOR_ID: u8 = 13;
-const MAIN_MODE: u8 = 2;
+pub(super) const MAIN_MODE: u8 = 2;
 const VERSION: u8 = 0x10;
 /// Attributes of a transform, all in the short form.
 const ENCRYPTION: u16 = 1;

@@ -14,6 +14,8 @@ const VENDOR_ID: u8 = 43;
 const IKE_SA_INIT: u8 = 34;
 const VERSION: u8 = 0x20;
 const INITIATOR: u8 = 0x08;
+/// The flag of answers.
+pub(super) const RESPONSE: u8 = 0x20;
 /// Transform types.
 const ENCR: u8 = 1;
 const PRF: u8 = 2;
