@@ -11,6 +11,7 @@ mod exit;
 mod filter;
 #[cfg(test)]
 mod fixture;
+mod log;
 mod output;
 mod picture;
 mod plot;

@@ -1,10 +1,9 @@
 //! `portolan trace`, end to end: each failing call of a program, with its error and what it means.
 #![cfg(target_os = "linux")]
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use portolan_testbed::{Answer, Held, Namespace, program};
+use portolan_testbed::{Answer, Held, Namespace, Signal, Telling, program};
 use serde_json::Value;
 
 /// An ordinary user.
@@ -21,71 +20,35 @@ print(refused)
 ";
 
 /// A trace of one namespace, from outside of it: it sees all of them.
-struct Tracing {
-    child: Child,
-    lines: BufReader<ChildStdout>,
+fn begin(namespace: &Namespace, arguments: &[&str]) -> Telling {
+    let mut command = Command::new(program("portolan"));
+    begun(command.args(["trace", "--netns", namespace.name()]).args(arguments))
 }
 
-impl Tracing {
-    fn begin(namespace: &Namespace, arguments: &[&str]) -> Self {
-        let mut command = Command::new(program("portolan"));
-        command.args(["trace", "--netns", namespace.name()]).args(arguments);
-        Self::of(command)
-    }
-
-    fn of(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
-        let mut begun = Self { child, lines };
-        let line = begun.line();
-        assert!(line.contains("tracing bind") || line.contains("\"begun\""), "{line}");
-        begun
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
-        line
-    }
-
-    /// The next line that says so.
-    fn line_with(&mut self, part: &str) -> String {
-        loop {
-            let line = self.line();
-            assert!(!line.is_empty(), "it ended before it said {part}");
-            if line.contains(part) {
-                return line;
-            }
-        }
-    }
-
-    /// Ends it by Ctrl+C's signal; what it said until then.
-    fn end(mut self) -> String {
-        let kill = format!("kill -INT {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-        let mut rest = String::new();
-        self.lines.read_to_string(&mut rest).unwrap();
-        assert_eq!(self.child.wait().unwrap().code(), Some(0), "{rest}");
-        rest
-    }
-
-    /// The same for --json: every call that it told of.
-    fn calls(self) -> Vec<Value> {
-        let text = self.end();
-        let objects: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert!(objects.iter().all(|object| object["lost"] == 0), "{text}");
-        let calls: Vec<Value> =
-            objects.iter().flat_map(|object| object["calls"].as_array().unwrap()).cloned().collect();
-        assert_eq!(objects.last().unwrap()["calls_in_all"], calls.len());
-        calls
-    }
+fn begun(command: &mut Command) -> Telling {
+    let mut tracing = Telling::begin(command);
+    let line = tracing.line();
+    assert!(line.contains("tracing bind") || line.contains("\"begun\""), "{line}");
+    tracing
 }
 
-impl Drop for Tracing {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Ends it by Ctrl+C's signal; what it said until then.
+fn ended(tracing: Telling) -> String {
+    tracing.signal(Signal::INT);
+    let (rest, code) = tracing.end();
+    assert_eq!(code, Some(0), "{rest}");
+    rest
+}
+
+/// The same for --json: every call that it told of.
+fn calls(tracing: Telling) -> Vec<Value> {
+    let text = ended(tracing);
+    let objects: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(objects.iter().all(|object| object["lost"] == 0), "{text}");
+    let calls: Vec<Value> =
+        objects.iter().flat_map(|object| object["calls"].as_array().unwrap()).cloned().collect();
+    assert_eq!(objects.last().unwrap()["calls_in_all"], calls.len());
+    calls
 }
 
 /// Runs a script in a namespace; what it printed.
@@ -102,9 +65,9 @@ fn each_failing_call_of_a_program_that_exhausts_its_range_is_shown_with_the_reas
     let namespace = Namespace::new();
     namespace.sysctl("net.ipv4.ip_local_port_range", "40000 40099");
     let _others = Held::new(&namespace, "connections 127.0.0.1:7000 --count 90");
-    let tracing = Tracing::begin(&namespace, &["--json"]);
+    let tracing = begin(&namespace, &["--json"]);
     assert_eq!(connects(&namespace, "30", "7000"), "20");
-    let calls = tracing.calls();
+    let calls = calls(tracing);
     assert_eq!(calls.len(), 20);
     for call in &calls {
         let seen = (&call["program"], &call["call"], &call["transport"], &call["error"], &call["remote"]);
@@ -132,13 +95,13 @@ fn the_look_counts_what_is_left_while_the_program_still_has_its_ports() {
     let namespace = Namespace::new();
     namespace.sysctl("net.ipv4.ip_local_port_range", "40000 40099");
     let _others = Held::new(&namespace, "connections 127.0.0.1:7000 --count 100");
-    let mut tracing = Tracing::begin(&namespace, &[]);
+    let mut tracing = begin(&namespace, &[]);
     assert_eq!(connects(&namespace, "215", "7000"), "215");
     let line = tracing.line_with("EADDRNOTAVAIL");
     let expected = "no port is left from 127.0.0.1 to 127.0.0.1:7000: 100 ports of 40000-40099, 0 reserved, \
                     0 bound explicitly, 100 in use to it; type: portolan budget --to 127.0.0.1:7000";
     assert!(line.contains(expected), "{line}");
-    let rest = tracing.end();
+    let rest = ended(tracing);
     // The first was told; the rest are counted, within less than the 10 s after which they would be told by themselves.
     assert!(rest.contains("214 more in the last "), "{rest}");
     assert!(rest.contains("seen: 215 calls (215 connect EADDRNOTAVAIL)"), "{rest}");
@@ -148,7 +111,7 @@ fn the_look_counts_what_is_left_while_the_program_still_has_its_ports() {
 fn binds_are_told_with_the_holder_the_address_and_the_right() {
     let namespace = Namespace::new();
     let held = Held::new(&namespace, "tcp-listen 127.0.0.1:7000 udp [::1]:7001");
-    let mut tracing = Tracing::begin(&namespace, &["--call", "bind"]);
+    let mut tracing = begin(&namespace, &["--call", "bind"]);
     let script = "
 import socket, sys, time
 for kind, address in [(socket.SOCK_STREAM, '127.0.0.1'), (socket.SOCK_DGRAM, '::1'), (socket.SOCK_STREAM, '192.0.2.9')]:
@@ -174,7 +137,7 @@ except OSError as error: print(error.errno)
     assert_eq!(python(namespace.command_as(NOBODY, "/usr/bin/python3"), low, &[]), "13");
     let denied = tracing.line_with("127.0.0.1:80  EACCES");
     assert!(denied.contains("80 lies below 1024, and the one who asks may not bind such ports"), "{denied}");
-    tracing.end();
+    ended(tracing);
 }
 
 #[test]
@@ -193,10 +156,10 @@ s = socket.socket(); s.setblocking(False)
 try: s.connect(('127.0.0.1', 7106))
 except BlockingIOError: pass
 ";
-    let every = Tracing::begin(&namespace, &["--json"]);
-    let by_error = Tracing::begin(&namespace, &["--json", "--error", "ENETUNREACH"]);
-    let by_port = Tracing::begin(&namespace, &["--json", "--port", "7102-7103", "--name", "pyth*"]);
-    let none = Tracing::begin(&namespace, &["--json", "--pid", "1"]);
+    let every = begin(&namespace, &["--json"]);
+    let by_error = begin(&namespace, &["--json", "--error", "ENETUNREACH"]);
+    let by_port = begin(&namespace, &["--json", "--port", "7102-7103", "--name", "pyth*"]);
+    let none = begin(&namespace, &["--json", "--pid", "1"]);
     python(namespace.command("/usr/bin/python3"), script, &[]);
     let told = |calls: Vec<Value>| -> Vec<String> {
         let word = |call: &Value, key: &str| call[key].as_str().unwrap_or("-").to_owned();
@@ -204,7 +167,7 @@ except BlockingIOError: pass
         calls.iter().map(|call| keys.map(|key| word(call, key)).join(" ")).collect()
     };
     assert_eq!(
-        told(every.calls()),
+        told(calls(every)),
         [
             "tcp 127.0.0.1:7101 failed ECONNREFUSED",
             "tcp [::1]:7102 failed ECONNREFUSED",
@@ -214,22 +177,22 @@ except BlockingIOError: pass
             "tcp 127.0.0.1:7106 failed-later ECONNREFUSED",
         ]
     );
-    assert_eq!(told(by_error.calls()).len(), 2);
-    assert_eq!(told(by_port.calls()).len(), 2);
-    assert_eq!(told(none.calls()).len(), 0);
+    assert_eq!(told(calls(by_error)).len(), 2);
+    assert_eq!(told(calls(by_port)).len(), 2);
+    assert_eq!(told(calls(none)).len(), 0);
 }
 
 #[test]
 fn calls_that_come_about_are_told_with_all_and_a_count_ends_it() {
     let namespace = Namespace::new();
     let _server = Held::new(&namespace, "tcp-listen 127.0.0.1:7000");
-    let mut tracing = Tracing::begin(&namespace, &["--all", "--call", "connect", "--count", "2"]);
+    let mut tracing = begin(&namespace, &["--all", "--call", "connect", "--count", "2"]);
     assert_eq!(connects(&namespace, "1", "7000"), "0");
     assert!(tracing.line_with("127.0.0.1:7000").contains("  done"));
     assert_eq!(connects(&namespace, "1", "7001"), "1");
     assert!(tracing.line_with("127.0.0.1:7001").contains("ECONNREFUSED  nobody listens on 127.0.0.1:7001"));
     tracing.line_with("seen: 2 calls (1 connect ECONNREFUSED, 1 connect done)");
-    assert_eq!(tracing.child.wait().unwrap().code(), Some(0));
+    assert_eq!(tracing.end().1, Some(0));
     let mut command = Command::new(program("portolan"));
     command.args(["trace", "--netns", namespace.name(), "--count", "1", "--for", "0.2"]);
     let told = Answer::of(&mut command).with_code(1);
@@ -254,11 +217,11 @@ try: s.connect(('127.0.0.1', 7003))
 except BlockingIOError: pass
 sys.stdin.read()
 ";
-    let mut tracing = Tracing::begin(&namespace, &["--way", "tracepoints"]);
+    let mut tracing = begin(&namespace, &["--way", "tracepoints"]);
     let told = tracing.line_with("not seen: addresses of bind");
     assert!(told.contains("the tracepoints do not tell the address that bind() was given"), "{told}");
-    tracing.end();
-    let mut tracing = Tracing::begin(&namespace, &["--way", "tracepoints", "--json"]);
+    ended(tracing);
+    let mut tracing = begin(&namespace, &["--way", "tracepoints", "--json"]);
     let mut python = namespace.command("/usr/bin/python3");
     let mut python = python.args(["-c", script]).stdin(Stdio::piped()).spawn().unwrap();
     // It stays until all is told: its name is read after its calls.
@@ -312,9 +275,9 @@ fn the_capabilities_alone_are_enough_where_tracefs_may_be_read() {
     );
     let mut command = namespace.command("/usr/bin/unshare");
     command.args(["--mount", "sh", "-c", &script]);
-    let tracing = Tracing::of(command);
+    let tracing = begun(&mut command);
     assert_eq!(connects(&namespace, "1", "7000"), "1");
-    let calls = tracing.calls();
+    let calls = calls(tracing);
     let own = calls.iter().filter(|call| call["network_namespace"] == namespace.inode());
     assert_eq!(own.map(|call| call["error"].as_str().unwrap()).collect::<Vec<_>>(), ["ECONNREFUSED"]);
 }
@@ -329,9 +292,9 @@ ctypes.CDLL(None).prctl(15, b'ev\\x1b]0;il\\x07', 0, 0, 0)
 try: socket.socket().connect(('127.0.0.1', 7000))
 except OSError: pass
 ";
-    let tracing = Tracing::begin(&namespace, &["--log", log.to_str().unwrap()]);
+    let tracing = begin(&namespace, &["--log", log.to_str().unwrap()]);
     python(namespace.command("/usr/bin/python3"), named, &[]);
-    let rest = tracing.end();
+    let rest = ended(tracing);
     assert!(rest.contains("ev\\u{1b}]0;il\\u{7} (pid "), "{rest}");
     let kept = std::fs::read_to_string(&log).unwrap();
     std::fs::remove_file(log).unwrap();

@@ -2,12 +2,12 @@
 #![cfg(target_os = "linux")]
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
-use portolan_testbed::{Answer, Held, Namespace, program};
+use portolan_testbed::{Answer, Held, Namespace, Signal, Telling, program};
 use serde_json::Value;
 
 fn watch(namespace: &Namespace, arguments: &[&str]) -> Command {
@@ -17,52 +17,10 @@ fn watch(namespace: &Namespace, arguments: &[&str]) -> Command {
 }
 
 /// A watch that has had its first look.
-struct Watching {
-    child: Child,
-    lines: BufReader<ChildStdout>,
-}
-
-impl Watching {
-    fn begin(namespace: &Namespace, arguments: &[&str]) -> Self {
-        let mut child = watch(namespace, arguments).stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
-        let mut begun = Self { child, lines };
-        assert!(begun.line().contains(if arguments.contains(&"--json") { "begun" } else { "watching: " }));
-        begun
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
-        line
-    }
-
-    /// The next line that says so.
-    fn line_with(&mut self, part: &str) -> String {
-        loop {
-            let line = self.line();
-            assert!(!line.is_empty(), "it ended before it said {part}");
-            if line.contains(part) {
-                return line;
-            }
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let kill = format!("kill -{name} {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-    }
-
-    fn code(mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
-    }
-}
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn begin(namespace: &Namespace, arguments: &[&str]) -> Telling {
+    let mut begun = Telling::begin(&mut watch(namespace, arguments));
+    assert!(begun.line().contains(if arguments.contains(&"--json") { "begun" } else { "watching: " }));
+    begun
 }
 
 fn file(namespace: &Namespace, name: &str) -> PathBuf {
@@ -72,8 +30,8 @@ fn file(namespace: &Namespace, name: &str) -> PathBuf {
 #[test]
 fn what_opens_and_closes_is_told_with_its_owner_until_a_signal() {
     let namespace = Namespace::new();
-    for name in ["INT", "TERM"] {
-        let mut watching = Watching::begin(&namespace, &["--port", "7000"]);
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut watching = begin(&namespace, &["--port", "7000"]);
         let held = Held::new(&namespace, "tcp-listen 127.0.0.1:7000");
         let opened = watching.line_with("opened");
         let owner = format!("testbed (pid {}", held.pid());
@@ -84,8 +42,8 @@ fn what_opens_and_closes_is_told_with_its_owner_until_a_signal() {
         let closed = watching.line_with("closed");
         assert!(closed.contains(&owner), "{closed}");
         watching.line_with("now: 0 sockets\n");
-        watching.signal(name);
-        assert_eq!(watching.code(), Some(0), "{name}");
+        watching.signal(signal);
+        assert_eq!(watching.end().1, Some(0), "{signal:?}");
     }
 }
 
@@ -93,8 +51,7 @@ fn what_opens_and_closes_is_told_with_its_owner_until_a_signal() {
 fn a_connection_that_ends_changes_its_state_and_does_not_close() {
     let namespace = Namespace::new();
     let _server = Held::new(&namespace, "tcp-listen 127.0.0.1:7000 --accept");
-    let mut watching =
-        Watching::begin(&namespace, &["--state", "established", "--remote-port", "7000", "--json"]);
+    let mut watching = begin(&namespace, &["--state", "established", "--remote-port", "7000", "--json"]);
     let client = namespace.run(|| std::net::TcpStream::connect("127.0.0.1:7000").unwrap());
     let opened: Value = serde_json::from_str(&watching.line()).unwrap();
     assert_eq!(opened["opened"][0]["state"], "ESTABLISHED", "{opened}");
@@ -103,27 +60,27 @@ fn a_connection_that_ends_changes_its_state_and_does_not_close() {
     let changed: Value = serde_json::from_str(&watching.line()).unwrap();
     assert_eq!(changed["changed"][0]["was"], "ESTABLISHED", "{changed}");
     assert_eq!((&changed["closed"], &changed["sockets"]), (&serde_json::json!([]), &0.into()));
-    watching.signal("INT");
-    assert_eq!(watching.code(), Some(0));
+    watching.signal(Signal::INT);
+    assert_eq!(watching.end().1, Some(0));
 }
 
 #[test]
 fn a_condition_ends_it_and_a_time_says_that_it_was_not_reached() {
     let namespace = Namespace::new();
-    let mut watching = Watching::begin(&namespace, &["--port", "7000", "--until", "closed>=1"]);
+    let mut watching = begin(&namespace, &["--port", "7000", "--until", "closed>=1"]);
     let held = Held::new(&namespace, "tcp-listen 127.0.0.1:7000");
     watching.line_with("opened");
     drop(held);
     watching.line_with("reached: closed>=1");
-    assert_eq!(watching.code(), Some(0));
+    assert_eq!(watching.end().1, Some(0));
     let told = Answer::of(&mut watch(&namespace, &["--until", "listen=0"])).with_code(0);
     assert!(told.output.contains("reached: listen=0"), "{told}");
     let told = Answer::of(&mut watch(&namespace, &["--until", "listen>0", "--for", "0.3"])).with_code(1);
     assert_eq!(told.errors, "portolan: listen>0 was not reached in 0.3 s; leave --for out to wait on\n");
     Answer::of(&mut watch(&namespace, &["--for", "0.2"])).with_code(0);
-    let waiting = Watching::begin(&namespace, &["--until", "listen>0"]);
-    waiting.signal("INT");
-    assert_eq!(waiting.code(), Some(1));
+    let waiting = begin(&namespace, &["--until", "listen>0"]);
+    waiting.signal(Signal::INT);
+    assert_eq!(waiting.end().1, Some(1));
 }
 
 #[test]
@@ -137,7 +94,7 @@ fn a_program_runs_when_the_condition_is_reached_or_something_changed() {
     assert!(told.clone().with_code(2).errors.contains("cannot run no-such-program; give --exec"), "{told}");
     let mark = file(&namespace, "ran");
     let touch = ["--port", "7000", "--exec", "touch", mark.to_str().unwrap()];
-    let mut watching = Watching::begin(&namespace, &touch);
+    let mut watching = begin(&namespace, &touch);
     assert!(!mark.exists());
     let held = Held::new(&namespace, "tcp-listen 127.0.0.1:7000");
     watching.line_with("now: 1 socket");
@@ -153,11 +110,11 @@ fn the_log_is_whole_whatever_ends_it_and_is_never_written_over() {
     let namespace = Namespace::new();
     let log = file(&namespace, "log");
     let arguments = ["--port", "7000", "--json", "--log", log.to_str().unwrap()];
-    let mut watching = Watching::begin(&namespace, &arguments);
+    let mut watching = begin(&namespace, &arguments);
     let held = Held::new(&namespace, "tcp-listen 127.0.0.1:7000");
     watching.line_with("127.0.0.1");
-    watching.signal("KILL");
-    assert_eq!(watching.code(), None);
+    watching.signal(Signal::KILL);
+    assert_eq!(watching.end().1, None);
     drop(held);
     let text = fs::read_to_string(&log).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -15,9 +15,11 @@ mod namespace;
 mod nested_systemd;
 pub mod servers;
 mod system;
+mod telling;
 
 use std::path::{Path, PathBuf};
 
+pub use rustix::process::Signal;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub use answer::Answer;
@@ -29,6 +31,7 @@ pub use measured::{Measured, measured, thread_time};
 pub use namespace::Namespace;
 pub use nested_systemd::NestedSystemd;
 pub use system::{ignore_sigterm, leave_port_to_connect, own_mounts, refuse_bind};
+pub use telling::Telling;
 
 /// Descriptors beside those of the sockets: standard streams, pipes to workers, listeners.
 const SPARE_DESCRIPTORS: u64 = 256;

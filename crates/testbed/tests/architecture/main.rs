@@ -214,9 +214,11 @@ fn every_source_file_keeps_the_rules_of_the_house() {
 }
 
 #[test]
-fn core_forbids_unsafe_code() {
-    let text = fs::read_to_string(root().join("crates/core/src/lib.rs")).unwrap();
-    assert!(text.contains("#![forbid(unsafe_code)]"));
+fn core_and_history_forbid_unsafe_code() {
+    for package in ["core", "history"] {
+        let text = fs::read_to_string(root().join("crates").join(package).join("src/lib.rs")).unwrap();
+        assert!(text.contains("#![forbid(unsafe_code)]"), "crates/{package}");
+    }
 }
 
 /// Words in backticks that are paths of this repository; what a build makes below target is there or not.

@@ -9,7 +9,7 @@ mod wanted;
 
 use std::fs::File;
 use std::io::{self, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
@@ -23,6 +23,7 @@ use portolan_host::sys::{EndKeys, EndSignals, SYSTEM, Tracer, host};
 
 use crate::command::{Command, News, Output, Stream, Tell};
 use crate::exit::{Exit, Misuse, Refused};
+use crate::log::Log;
 use crate::source::Session;
 use crate::typed::seconds;
 use facts::Facts;
@@ -70,12 +71,8 @@ pub(crate) struct Trace {
     /// How to see calls on Linux: bpf or tracepoints; without it the first that works
     #[arg(long, help_heading = HOW, value_name = "WAY", value_parser = way, conflicts_with = "from")]
     way: Option<Way>,
-    /// Write every line to this file too, at once; one that is there already is refused
-    #[arg(long, help_heading = HOW, value_name = "FILE")]
-    log: Option<PathBuf>,
-    /// Add to the log that is there already
-    #[arg(long, help_heading = HOW, requires = "log")]
-    append: bool,
+    #[command(flatten, next_help_heading = HOW)]
+    log: Log,
 }
 
 fn way(text: &str) -> Result<Way, String> {
@@ -90,7 +87,7 @@ impl Command for Trace {
         }
         // Before the log is made: where nothing can be traced there is nothing to write.
         let tracer = Tracer::begin(self.wanted.all, self.way)?;
-        let log = self.log.as_deref().map(|path| self.open(path)).transpose()?;
+        let log = self.log.open()?;
         let (trace, session) = (self.clone(), session.clone());
         let run = move |tell: Tell<'_>| trace.follow(&session, tracer.value, tracer.gaps, tell);
         Ok(Output::Stream(Stream { run: Box::new(run), log }))
@@ -115,7 +112,7 @@ impl Trace {
         if !self.wanted.all {
             calls.retain(Call::has_failed);
         }
-        let log = self.log.as_deref().map(|path| self.open(path)).transpose()?;
+        let log = self.log.open()?;
         let trace = self.clone();
         let run = move |tell: Tell<'_>| {
             let mut telling = Telling::new(&trace, (System::Windows, Way::Etw), Facts::of_no_machine(), None);
@@ -133,23 +130,6 @@ impl Trace {
             trace.exit(telling.has_enough(), true)
         };
         Ok(Output::Stream(Stream { run: Box::new(run), log }))
-    }
-
-    /// Opens the log; whether something stands in it.
-    fn open(&self, path: &Path) -> Result<(File, bool)> {
-        let opened = match self.append {
-            true => File::options().append(true).create(true).open(path),
-            false => File::create_new(path),
-        };
-        let shown = path.display();
-        let file = opened.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => {
-                Misuse(format!("{shown} is there already: name another file, or add to it with --append"))
-            }
-            _ => Misuse(format!("cannot write {shown}: {error}; name another file with --log")),
-        })?;
-        let filled = file.metadata().is_ok_and(|metadata| metadata.len() > 0);
-        Ok((file, filled))
     }
 
     fn follow(&self, session: &Session, mut tracer: Tracer, gaps: Vec<Gap>, tell: Tell<'_>) -> Result<Exit> {

@@ -8,9 +8,6 @@ mod show;
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
-use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,8 +21,9 @@ use portolan_host::sys::{EndKeys, EndSignals};
 use portolan_host::{Look, OwnerSearch, SocketFilter};
 
 use crate::command::{Command, News, Output, Stream, Tell};
-use crate::exit::{Exit, Misuse, Refused};
+use crate::exit::{Exit, Refused};
 use crate::filter::Filter;
+use crate::log::Log;
 use crate::source::Session;
 use crate::typed::seconds;
 use condition::{Condition, Tally};
@@ -71,12 +69,8 @@ pub(crate) struct Watch {
     /// End when this holds: 'established>100', 'listen=0', 'opened>=1'
     #[arg(long, help_heading = HOW, value_name = "CONDITION")]
     until: Option<Condition>,
-    /// Write every line to this file too, at once; one that is there already is refused
-    #[arg(long, help_heading = HOW, value_name = "FILE")]
-    log: Option<PathBuf>,
-    /// Add to the log that is there already
-    #[arg(long, help_heading = HOW, requires = "log")]
-    append: bool,
+    #[command(flatten, next_help_heading = HOW)]
+    log: Log,
     // As an attribute: it is long, and in a doc comment it would be broken over lines.
     #[arg(
         long,
@@ -101,7 +95,7 @@ fn interval(text: &str) -> Result<Duration, String> {
 impl Command for Watch {
     fn run(&self, session: &Session) -> Result<Output> {
         session.needs_machine("watch")?;
-        let log = self.log.as_deref().map(|path| self.open(path)).transpose()?;
+        let log = self.log.open()?;
         let (watch, session) = (self.clone(), session.clone());
         Ok(Output::Stream(Stream { run: Box::new(move |tell| watch.follow(&session, tell)), log }))
     }
@@ -138,23 +132,6 @@ impl Seen {
 }
 
 impl Watch {
-    /// Opens the log; whether something stands in it.
-    fn open(&self, path: &Path) -> Result<(File, bool)> {
-        let opened = match self.append {
-            true => File::options().append(true).create(true).open(path),
-            false => File::create_new(path),
-        };
-        let shown = path.display();
-        let file = opened.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => {
-                Misuse(format!("{shown} is there already: name another file, or add to it with --append"))
-            }
-            _ => Misuse(format!("cannot write {shown}: {error}; name another file with --log")),
-        })?;
-        let filled = file.metadata().is_ok_and(|metadata| metadata.len() > 0);
-        Ok((file, filled))
-    }
-
     fn look(&self, session: &Session) -> Result<Seen> {
         let owners = if self.no_owners { OwnerSearch::None } else { OwnerSearch::All };
         // Every state: what leaves one that is wanted has changed, and not gone.
