@@ -45,9 +45,11 @@ fn every_command_of_the_readme_is_known() {
     let mailed = std::env::temp_dir().join(format!("{}.mailed", namespace.name()));
     fs::create_dir(&mailed).unwrap();
     let recordings = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/recordings/windows");
-    for (name, recording) in
-        [("netstat.txt", "netstat-anobq-ja-cp932.txt"), ("netsh.txt", "excludedportrange-en-hyperv.txt")]
-    {
+    for (name, recording) in [
+        ("netstat.txt", "netstat-anobq-ja-cp932.txt"),
+        ("netsh.txt", "excludedportrange-en-hyperv.txt"),
+        ("ports.etl", "winsock-afd-written.etl"),
+    ] {
         fs::copy(recordings.join(recording), mailed.join(name)).unwrap();
     }
     let state = mailed.join("state");
