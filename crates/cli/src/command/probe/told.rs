@@ -368,12 +368,22 @@ impl Told {
         for result in
             self.results.iter().filter(|result| result.state != PortState::Open && result.answer.is_none())
         {
-            *groups.entry((result.state, result.reason.to_string())).or_default() += 1;
+            *groups.entry((result.state, why(result.reason))).or_default() += 1;
         }
         let line = |((state, reason), count): ((PortState, String), u64)| {
             format!("{} {}: {reason}", grouped(count), state.word())
         };
         groups.into_iter().map(line).collect()
+    }
+}
+
+/// The reason of a verdict, with this system's own words for its own refusals.
+fn why(reason: Reason) -> String {
+    match reason {
+        Reason::System { code } => {
+            format!("refused by this system: {}", std::io::Error::from_raw_os_error(code))
+        }
+        reason => reason.to_string(),
     }
 }
 
@@ -416,13 +426,7 @@ impl Result {
 
 fn table<'a>(results: impl Iterator<Item = &'a Result>, several: bool) -> Table {
     let cells = |result: &Result| {
-        let why = match (result.state, &result.reason) {
-            (PortState::Open, _) => String::new(),
-            (_, Reason::System { code }) => {
-                format!("refused by this system: {}", std::io::Error::from_raw_os_error(*code))
-            }
-            (_, reason) => reason.to_string(),
-        };
+        let why = if result.state == PortState::Open { String::new() } else { why(result.reason) };
         let tells = [why, result.tells()].into_iter().filter(|text| !text.is_empty());
         [
             result.host.clone(),
