@@ -27,7 +27,7 @@ use crate::source::Session;
 const REMEMBERED: usize = 16;
 
 /// Options of every command that changes something.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Consent {
     /// Show what would be done, and do nothing
     #[arg(long)]

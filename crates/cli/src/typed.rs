@@ -33,6 +33,21 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("'{text}' is no number of seconds; type one as in 30 or 0.5"))
 }
 
+/// A span in milliseconds: a number of seconds, minutes, hours, days, weeks or years, `90s`, `24h`, `2y`.
+pub(crate) fn span_ms(text: &str) -> Option<u64> {
+    let (end, unit) = text.char_indices().next_back()?;
+    let seconds: u64 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86_400,
+        'w' => 7 * 86_400,
+        'y' => 365 * 86_400,
+        _ => return None,
+    };
+    text.get(..end)?.parse::<u64>().ok()?.checked_mul(seconds * 1000)
+}
+
 /// A time in what was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum When {
@@ -46,19 +61,7 @@ pub(crate) enum When {
 pub(crate) fn when(text: &str) -> Result<When, String> {
     let wrong =
         || format!("'{text}' is neither a span nor a time; type one as in 24h, 7d or 2026-11-28T10:00");
-    let before = text.char_indices().next_back().and_then(|(end, unit)| {
-        let seconds = match unit {
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            'd' => 86_400,
-            'w' => 7 * 86_400,
-            'y' => 365 * 86_400,
-            _ => return None,
-        };
-        text.get(..end)?.parse::<u64>().ok()?.checked_mul(seconds * 1000)
-    });
-    if let Some(before) = before {
+    if let Some(before) = span_ms(text) {
         return Ok(When::Before(before));
     }
     // RFC 3339 from the day on, as far as it was typed.

@@ -290,3 +290,34 @@ fn a_second_recorder_is_refused_by_whatever_name_and_is_told_the_first() {
     Answer::of(&mut record(&namespace, &soft, &["--once"])).with_code(0);
     assert_whole(&file);
 }
+
+#[test]
+fn root_reads_a_file_that_its_owner_may_not_write_and_leaves_nothing_that_stops_the_owner() {
+    const USER: u32 = 12_346;
+    let namespace = Namespace::new();
+    let folder = Folder::new(&namespace);
+    let (own, copy) = (folder.file("own"), folder.file("copy.db"));
+    fs::create_dir(&own).unwrap();
+    std::os::unix::fs::chown(&own, Some(USER), Some(USER)).unwrap();
+    let file = own.join("h.db");
+    let once = || {
+        let mut command = namespace.command_as(USER, program("portolan"));
+        Answer::of(command.args(["record", "--once", "--file"]).arg(&file)).with_code(0)
+    };
+    let mode = |mode: u32| {
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    };
+    let files = || fs::read_dir(&own).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+    once();
+    mode(0o400);
+    let mut history = namespace.command(program("portolan"));
+    Answer::of(history.args(["history", "--file"]).arg(&file)).with_code(0);
+    Answer::of(&mut record(&namespace, &file, &["--copy", copy.to_str().unwrap()])).with_code(0);
+    assert_eq!(files(), ["h.db"]);
+    mode(0o600);
+    let before = last_look(&assert_whole(&file));
+    once();
+    assert!(last_look(&assert_whole(&file)) > before);
+    assert_eq!(last_look(&assert_whole(&copy)), before);
+    assert_eq!(files(), ["h.db"]);
+}

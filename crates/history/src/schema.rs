@@ -4,6 +4,7 @@
 //! and kind has a table of its own, since rows that are only ever added at a table's end fill its pages.
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use portolan_core::record::What;
 use rusqlite::{Connection, OpenFlags};
@@ -142,34 +143,67 @@ fn make(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-/// Opens a file for reading. Where it lies in a folder that may not be written, and no recorder has it open, it is read
-/// as it stands, without its log.
-pub(crate) fn open_to_read(path: &Path) -> Result<Connection, Error> {
+/// A file that is read as it stands, without its log: what it looked like when it was opened. A recorder that begins
+/// meanwhile writes into it, and does not know of such a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AsItStands {
+    modified: Option<SystemTime>,
+    size: u64,
+    has_log: bool,
+}
+
+impl AsItStands {
+    pub(crate) fn of(path: &Path) -> Self {
+        let about = path.metadata().ok();
+        Self {
+            modified: about.as_ref().and_then(|about| about.modified().ok()),
+            size: about.map_or(0, |about| about.len()),
+            has_log: has_log(path),
+        }
+    }
+}
+
+/// Whether there is a log beside the file: a recorder has it open, or was killed.
+fn has_log(path: &Path) -> bool {
+    // It lies beside the file itself, whatever link leads to that.
+    let mut beside = path.canonicalize().unwrap_or_else(|_| path.to_owned()).into_os_string();
+    beside.push("-wal");
+    Path::new(&beside).exists()
+}
+
+/// Opens a file for reading. Without a log it is whole, and is read as it stands: SQLite would make a log and its index
+/// beside it, with the file's own permissions and the reader's own name, and leave them there, where they can keep a
+/// recorder out. So it is where SQLite may not make them.
+pub(crate) fn open_to_read(path: &Path) -> Result<(Connection, Option<AsItStands>), Error> {
     if !path.exists() {
         let text = format!("there is no history at {}; record one with: portolan record", path.display());
         return Err(Error::new(Kind::Missing, text));
     }
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
-    let plain = Connection::open_with_flags(path, flags).map_err(|error| Error::of("read", path, &error));
-    let checked = plain.and_then(|connection| {
-        connection.busy_timeout(PATIENCE).map_err(|error| Error::of("read", path, &error))?;
-        is_ours(&connection, path).map(|ours| (connection, ours))
-    });
-    let (connection, ours) = match checked {
-        Err(Error { kind: Kind::Denied, .. }) => {
-            let as_it_stands = Connection::open_with_flags(uri(path), flags | OpenFlags::SQLITE_OPEN_URI)
-                .map_err(|error| Error::of("read", path, &error))?;
-            let ours = is_ours(&as_it_stands, path)?;
-            (as_it_stands, ours)
-        }
+    let wrong = |error| Error::of("read", path, &error);
+    let with_log = || {
+        let connection = Connection::open_with_flags(path, flags).map_err(wrong)?;
+        connection.busy_timeout(PATIENCE).map_err(wrong)?;
+        is_ours(&connection, path).map(|ours| (connection, None, ours))
+    };
+    let as_it_stands = || {
+        let stands = AsItStands::of(path);
+        let uri = uri(path);
+        let connection =
+            Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI).map_err(wrong)?;
+        is_ours(&connection, path).map(|ours| (connection, Some(stands), ours))
+    };
+    let opened = if has_log(path) { with_log() } else { as_it_stands() };
+    let (connection, stands, ours) = match opened {
+        Err(Error { kind: Kind::Denied, .. }) => as_it_stands()?,
         other => other?,
     };
     if !ours {
         let text = format!("nothing was recorded in {} yet", path.display());
         return Err(Error::new(Kind::Missing, text));
     }
-    Ok(connection)
+    Ok((connection, stands))
 }
 
 /// The path as SQLite's URI, for a file that nobody changes.

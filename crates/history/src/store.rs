@@ -10,9 +10,9 @@ use rusqlite::Connection;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::query::{self, Query};
-use crate::schema::{self, Level};
+use crate::schema::{self, AsItStands, Level};
 use crate::{notes, recorder};
 
 /// From when to when there is something, and who recorded last.
@@ -77,16 +77,29 @@ pub struct Noted<T> {
 pub struct Store {
     connection: Connection,
     path: PathBuf,
+    stands: Option<AsItStands>,
 }
 
 impl Store {
-    /// Opens a file. It may be written meanwhile.
+    /// Opens a file. It may be written meanwhile. Nothing is made beside it.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        Ok(Self { connection: schema::open_to_read(path)?, path: path.to_owned() })
+        let (connection, stands) = schema::open_to_read(path)?;
+        Ok(Self { connection, path: path.to_owned(), stands })
     }
 
     fn asked<T>(&self, answer: rusqlite::Result<T>) -> Result<T, Error> {
-        answer.map_err(|error| Error::of("read", &self.path, &error))
+        self.unless_written(answer.map_err(|error| Error::of("read", &self.path, &error)))
+    }
+
+    /// The answer, unless the file that was read as it stands has been written since: then it means nothing.
+    fn unless_written<T>(&self, answer: Result<T, Error>) -> Result<T, Error> {
+        match self.stands {
+            Some(stands) if stands != AsItStands::of(&self.path) => {
+                let text = format!("a recorder has just begun with {}; type it again", self.path.display());
+                Err(Error::new(Kind::Busy, text))
+            }
+            _ => answer,
+        }
     }
 
     /// From when to when; none where nothing was recorded yet.
@@ -127,7 +140,7 @@ impl Store {
 
     /// Copies the file as it is at one moment, whole, to one that is not there yet; also while a recorder writes.
     pub fn copy(&self, to: &Path) -> Result<(), Error> {
-        recorder::copy(&self.connection, to)
+        self.unless_written(recorder::copy(&self.connection, to))
     }
 
     /// Whether the file is whole, by SQLite's own check; what is wrong with it otherwise, a line each.

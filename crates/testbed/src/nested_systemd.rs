@@ -33,7 +33,7 @@ pub struct NestedSystemd {
 }
 
 impl NestedSystemd {
-    /// Starts one with these units, by file name and text, of which those named in `wanted` are started. Inside,
+    /// Starts one with these units (or what is dropped in for one, `a.service.d/b.conf`), by name and text, of which those named in `wanted` are started. Inside,
     /// `/portolan` and `/testbed` are this workspace's programs, and `/never` is a file whose reading never ends.
     ///
     /// # Panics
@@ -51,7 +51,10 @@ impl NestedSystemd {
         // a unit as often as it likes.
         let write = |name: &str, text: &str| {
             let text = format!("[Unit]\nDefaultDependencies=no\nStartLimitIntervalSec=0\n{text}");
-            fs::write(folder.join(name), text).expect("the temporary folder can be written");
+            let path = folder.join(name);
+            let parent = path.parent().expect("it lies in the folder");
+            fs::create_dir_all(parent).expect("the temporary folder can be written");
+            fs::write(path, text).expect("the temporary folder can be written");
         };
         units.iter().for_each(|(name, text)| write(name, text));
         write("nest.target", &format!("Wants={wanted}\nAfter={wanted}\n"));

@@ -47,6 +47,8 @@ pub(crate) struct State {
     pub(crate) features: BTreeMap<String, String>,
     /// Start-up tasks: their XML.
     pub(crate) tasks: BTreeMap<String, String>,
+    /// What the scheduler's service is asked for: `/Run` or `/End`, and which task. The test is that service.
+    pub(crate) asked: Vec<(String, String)>,
     /// netsh says nothing, and ends well.
     pub(crate) silent: bool,
     /// The call by that number, from 1, that refuses with exit code 1.

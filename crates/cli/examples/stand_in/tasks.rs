@@ -19,6 +19,10 @@ pub(crate) fn schtasks(state: &mut State, words: &[&str]) -> Said {
         Some("/Delete") if words.contains(&"/F") && state.tasks.remove(&name).is_some() => {
             (b"SUCCESS\r\n".to_vec(), 0)
         }
+        Some(verb @ ("/Run" | "/End")) if state.tasks.contains_key(&name) => {
+            state.asked.push((verb.to_owned(), name));
+            (b"SUCCESS\r\n".to_vec(), 0)
+        }
         Some("/Query") if state.tasks.contains_key(&name) => (name.into_bytes(), 0),
         _ => (b"ERROR: The system cannot find the file specified.\r\n".to_vec(), 1),
     }

@@ -623,6 +623,8 @@ fn the_help_of_every_verb_is_known() {
     Options:
           --file <FILE>  The file; without it history.db beside the journal of changes
           --copy <FILE>  Record nothing: copy what was recorded to a new file
+          --dry-run      Show what would be done, and do nothing
+      -y, --yes          Do it without asking
       -h, --help         Print help
 
     How to record:
@@ -635,6 +637,11 @@ fn the_help_of_every_verb_is_known() {
           --for <SECONDS>               End after that many seconds
           --once                        Look once and end
 
+    By the system:
+          --install    Have the system record with these options, now and after each start
+          --uninstall  Take that back; what was recorded stays
+          --print      Print the unit, or the task, and do nothing
+
     Options of every command
 
     Examples:
@@ -642,6 +649,7 @@ fn the_help_of_every_verb_is_known() {
       portolan record --interval 60 --for 86400
       portolan record --once                   one look, as for cron
       portolan record --copy before.db         a copy of what was recorded, also while it goes on
+      portolan record --install --interval 60  by the system, from now on and after each start
       portolan history --since 24h             what came of it
 
     The file is SQLite's, in WAL mode. Between two looks it is whole by itself and may be copied as
@@ -649,6 +657,8 @@ fn the_help_of_every_verb_is_known() {
     mean and most. Time in which nobody looked is a gap and no zero. A file has one recorder; another
     one is refused. While the file cannot be written (a full disk, no rights) it is tried again with
     each look; of a recorder that is killed at most the last look is lost.
+    --install makes a unit of systemd's, or a task of Windows' Task Scheduler, with the options typed
+    beside it; it shows its plan and asks first, and portolan undo takes it back.
     Exit codes: 0 ended; 1 another recorder has the file; 2 it could not be written or looked at, or
     typed wrong.
 

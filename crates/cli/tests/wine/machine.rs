@@ -159,21 +159,38 @@ impl Machine {
     /// What the start-up tasks run.
     pub(crate) fn tasks(&self) -> Vec<Command> {
         let tasks = self.state()["tasks"].as_object().unwrap().clone();
-        let command = |task: &Value| {
-            let task = task.as_str().unwrap();
-            let of = |tag: &str| {
-                let (_, rest) = task.split_once(&format!("<{tag}>")).unwrap();
-                rest.split_once("</").unwrap().0.replace("&quot;", "")
-            };
-            let (program, words) = (PathBuf::from(of("Command")), of("Arguments"));
-            assert!(program.starts_with(OF_SYSTEM), "{program:?}");
-            // Wine starts elevated what asks for it.
-            fs::write(program.with_extension("exe.manifest"), MANIFEST).unwrap();
-            let mut command = Command::new(program);
-            command.args(words.split_whitespace());
-            self.prepared(command)
+        tasks.values().map(|task| self.command_of_task(task)).collect()
+    }
+
+    /// What a task runs, elevated as SYSTEM is.
+    pub(crate) fn command_of_task(&self, task: &Value) -> Command {
+        let task = task.as_str().unwrap();
+        let of = |tag: &str| {
+            let (_, rest) = task.split_once(&format!("<{tag}>")).unwrap();
+            rest.split_once("</").unwrap().0.replace("&quot;", "\"")
         };
-        tasks.values().map(command).collect()
+        let program = PathBuf::from(of("Command").replace('"', ""));
+        assert!(program.starts_with(OF_SYSTEM), "{program:?}");
+        // Wine starts elevated what asks for it.
+        fs::write(program.with_extension("exe.manifest"), MANIFEST).unwrap();
+        let mut command = Command::new(program);
+        command.raw_arg(of("Arguments"));
+        self.prepared(command)
+    }
+
+    /// What schtasks asked the scheduler's service for since the last time: /Run or /End, and which task.
+    pub(crate) fn asked_of_the_scheduler(&self) -> Vec<(String, String)> {
+        let lock = File::create(self.file().with_extension("lock")).unwrap();
+        lock.lock().unwrap();
+        // The test itself may just be writing it: then it is asked again.
+        let text = fs::read(self.file()).unwrap_or_default();
+        let mut state: Value = serde_json::from_slice(&text).unwrap_or_default();
+        let asked: Vec<_> = serde_json::from_value(state["asked"].take()).unwrap_or_default();
+        if !asked.is_empty() {
+            state["asked"] = json!([]);
+            self.set(&state);
+        }
+        asked
     }
 
     /// Runs the program to its end, with words as on a command line without quotes.

@@ -6,6 +6,7 @@
 mod described;
 mod from_cmd;
 mod pressed;
+mod recorder;
 mod service;
 #[path = "../wine/mod.rs"]
 mod wine;

@@ -7,6 +7,7 @@
 mod asking;
 mod close_plan;
 mod critical;
+mod decision;
 mod free_plan;
 mod free_request;
 mod freed;
@@ -16,6 +17,7 @@ mod own_file;
 mod range_plan;
 mod reserve_plan;
 mod resume;
+mod set_up;
 mod windows_action;
 mod windows_plan;
 
@@ -26,6 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use asking::WayToAsk;
 pub use close_plan::plan_close;
 pub use critical::is_critical;
+pub use decision::{Decision, Observed, ProcessNow, UnitNow, decide};
 pub use free_plan::{FreeAnswer, plan_free};
 pub use free_request::{Caller, FreeRequest, ProcessEntry, SIGNALS};
 pub use freed::{Freed, freed};
@@ -36,13 +39,14 @@ pub use range_plan::{FileValue, LINUX_DEFAULT, RangeNow, Stores, plan_range};
 pub use reserve_plan::{ReservedNow, Suggestion, covered, plan_reserve, plan_unreserve, suggest};
 
 pub use resume::{Next, Progress, next_step, still_to_undo, whatever_happens};
+pub use set_up::{SetUp, SetUpNow, plan_set_up};
 pub use windows_action::{FeatureState, NetshStore, Table, UNTIL_RESTART, WindowsAction, WindowsNow};
 pub use windows_plan::{
     Dance, HYPERV, Scope, WINNAT, explain_taken, plan_windows_range, plan_windows_reserve,
     plan_windows_unreserve,
 };
 
-use crate::port::{PortRange, PortSet};
+use crate::port::PortRange;
 use crate::socket::Connection;
 
 /// Which boot and which network namespace a run-time setting belongs to.
@@ -125,6 +129,15 @@ pub enum Action {
         /// As in [`Action::Reserve`].
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         kept: Vec<PortRange>,
+    },
+    /// Sets up the recorder that the system starts: a unit of systemd's, a task of Windows'.
+    SetUpRecorder {
+        /// Where that is kept: a file, a task.
+        place: String,
+        /// What must be there before; none for nothing.
+        from: Option<SetUp>,
+        /// What is there afterwards.
+        to: Option<SetUp>,
     },
     /// Stops a systemd unit.
     StopUnit {
@@ -214,6 +227,9 @@ impl fmt::Display for Action {
                 }
             }
             Self::Unreserve { store, ports, .. } => write!(f, "{store}: stop reserving {}", briefly(ports)),
+            Self::SetUpRecorder { place, from, to } => {
+                f.write_str(&set_up::told(place, from.as_ref(), to.as_ref()))
+            }
             Self::StopUnit { unit, .. } => write!(f, "stop unit {unit}"),
             Self::StartUnit { unit, services } if services.is_empty() => write!(f, "start unit {unit}"),
             Self::StartUnit { unit, services } => {
@@ -253,6 +269,7 @@ impl Action {
             Self::SetRange { store, from, to } => Self::SetRange { store, from: to, to: from },
             Self::Reserve { store, ports, kept } => Self::Unreserve { store, ports, kept },
             Self::Unreserve { store, ports, kept } => Self::Reserve { store, ports, kept },
+            Self::SetUpRecorder { place, from, to } => Self::SetUpRecorder { place, from: to, to: from },
             Self::StopUnit { unit, services } => Self::StartUnit { unit, services },
             Self::StartUnit { unit, services } => Self::StopUnit { unit, services },
             Self::StopContainer { runtime, id } => Self::StartContainer { runtime, id },
@@ -269,6 +286,7 @@ impl Action {
                 *store == Store::Runtime
             }
             Self::Windows(action) => action.is_runtime(),
+            Self::SetUpRecorder { .. } => false,
             _ => true,
         }
     }
@@ -277,6 +295,7 @@ impl Action {
     pub fn is_setting(&self) -> bool {
         match self {
             Self::Windows(action) => action.is_setting(),
+            Self::SetUpRecorder { .. } => true,
             _ => matches!(self, Self::SetRange { .. } | Self::Reserve { .. } | Self::Unreserve { .. }),
         }
     }
@@ -291,6 +310,7 @@ impl Action {
                 })
             }
             Self::Windows(WindowsAction::LookAgain { .. } | WindowsAction::RememberRange { .. }) => None,
+            Self::SetUpRecorder { .. } => Some("root, or an elevated window on Windows"),
             Self::Windows(_) => Some("an elevated window (\"Run as administrator\")"),
             _ => None,
         }
@@ -381,107 +401,6 @@ impl Plan {
         let is_task = |step: &Step| matches!(step.action, Action::Windows(WindowsAction::AddTask { .. }));
         self.steps.iter().any(is_task)
     }
-}
-
-/// What a store holds now, for the setting that an action is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Observed {
-    /// The ephemeral range; none where the store does not name it.
-    Range(Option<PortRange>),
-    /// The reserved ports.
-    Reserved(PortSet),
-    /// The process that an action is about.
-    Process(ProcessNow),
-    /// The systemd unit that an action is about.
-    Unit(UnitNow),
-    /// What a step of Windows is about.
-    Windows(WindowsNow),
-    /// Nothing that can be compared: containers and connections tell when they are asked to change.
-    Untold,
-}
-
-/// How a process that is to be stopped stands now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProcessNow {
-    /// It runs, and holds what it is stopped for.
-    Holding,
-    /// It runs, and has let go of it.
-    LetGo,
-    /// It has ended.
-    Gone,
-    /// Its number belongs to another process by now.
-    Another,
-}
-
-/// How a systemd unit stands now.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UnitNow {
-    /// Whether it runs or listens, or is about to.
-    pub active: bool,
-    /// Of a socket unit: the services on it that run.
-    pub services: Vec<String>,
-}
-
-/// What is to be done about an action, given what is there now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// Do it.
-    Do(Action),
-    /// It is so already: nothing to do.
-    AlreadySo,
-    /// Somebody else, or a later plan, changed the setting meanwhile: stop, and say this.
-    Changed(String),
-}
-
-/// Compares what an action expects with what is there.
-///
-/// A range must be what the action expects. Of reserved ports only those that the action names count: what others
-/// add or remove beside them is theirs, and stays.
-pub fn decide(action: &Action, now: &Observed) -> Decision {
-    match (action, now) {
-        (Action::SetRange { store, from, to }, Observed::Range(range)) => {
-            if range == to {
-                Decision::AlreadySo
-            } else if range == from {
-                Decision::Do(action.clone())
-            } else {
-                Decision::Changed(format!(
-                    "{store}: the ephemeral range is {}, not {} as expected: it was changed meanwhile",
-                    shown(*range),
-                    shown(*from)
-                ))
-            }
-        }
-        (Action::Reserve { store, ports, kept }, Observed::Reserved(now)) => {
-            let mut left: PortSet = ports.iter().copied().collect();
-            left.subtract(now);
-            narrowed(&left, |ports| Action::Reserve { store: store.clone(), ports, kept: kept.clone() })
-        }
-        (Action::Unreserve { store, ports, kept }, Observed::Reserved(now)) => {
-            let mut left: PortSet = ports.iter().copied().collect();
-            left.intersect(now);
-            narrowed(&left, |ports| Action::Unreserve { store: store.clone(), ports, kept: kept.clone() })
-        }
-        (Action::StopProcess { .. }, Observed::Process(ProcessNow::Gone | ProcessNow::LetGo)) => {
-            Decision::AlreadySo
-        }
-        (Action::StopProcess { process, .. }, Observed::Process(ProcessNow::Another)) => {
-            Decision::Changed(format!(
-                "pid {} belongs to another process by now, not to the {} that was meant: nothing was sent",
-                process.pid, process.name
-            ))
-        }
-        (Action::StopUnit { .. }, Observed::Unit(UnitNow { active: false, .. })) => Decision::AlreadySo,
-        (Action::StopUnit { unit, .. }, Observed::Unit(now)) => {
-            Decision::Do(Action::StopUnit { unit: unit.clone(), services: now.services.clone() })
-        }
-        (Action::Windows(action), Observed::Windows(now)) => windows_action::decide(action, now),
-        _ => Decision::Do(action.clone()),
-    }
-}
-
-fn narrowed(left: &PortSet, action: impl Fn(Vec<PortRange>) -> Action) -> Decision {
-    if left.is_empty() { Decision::AlreadySo } else { Decision::Do(action(left.ranges())) }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Every inverse leads back, and a setting that somebody else changed stops the step.
 
 use super::*;
+use crate::port::PortSet;
 
 fn range(text: &str) -> PortRange {
     text.parse().unwrap()

@@ -23,6 +23,7 @@ pub mod proc_fd;
 pub mod proc_maps;
 pub mod proc_net;
 pub mod procfs;
+pub mod recorder_unit;
 pub mod route;
 pub mod services;
 pub mod sysctl;

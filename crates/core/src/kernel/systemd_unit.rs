@@ -1,13 +1,14 @@
 //! What `systemctl show --property=Id,ActiveState,Triggers` says of units.
 //!
-//! Source: systemctl(1) show; org.freedesktop.systemd1(5) (`ActiveState`, `Triggers`).
+//! Source: systemctl(1) show; org.freedesktop.systemd1(5) (`ActiveState`, `Triggers`, `UnitFileState`,
+//! `NeedDaemonReload`).
 //! Left out on purpose: sub-states, which differ from one type of unit to the next.
 
 use crate::kernel::malformed::Malformed;
 use crate::remedy::is_name;
 
 /// The properties that are asked for, in whatever order they are told.
-pub const PROPERTIES: &str = "--property=Id,ActiveState,Triggers";
+pub const PROPERTIES: &str = "--property=Id,ActiveState,Triggers,UnitFileState,NeedDaemonReload";
 
 /// One unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +19,10 @@ pub struct Unit {
     pub active: bool,
     /// The units that it starts: of a socket unit its service.
     pub triggers: Vec<String>,
+    /// Whether it is started with the system.
+    pub enabled: bool,
+    /// Whether its file was changed since systemd read it.
+    pub stale: bool,
 }
 
 /// The units in the order in which they were asked for. A blank line parts them.
@@ -40,7 +45,13 @@ fn unit(block: &str) -> Result<Unit, Malformed> {
     let triggers = names
         .map(|name| is_name(name).then(|| name.to_owned()).ok_or_else(|| Malformed::new("Triggers", name)))
         .collect::<Result<_, _>>()?;
-    Ok(Unit { id: of("Id").ok_or_else(missing)?.to_owned(), active, triggers })
+    Ok(Unit {
+        id: of("Id").ok_or_else(missing)?.to_owned(),
+        active,
+        triggers,
+        enabled: of("UnitFileState") == Some("enabled"),
+        stale: of("NeedDaemonReload") == Some("yes"),
+    })
 }
 
 #[cfg(test)]
@@ -57,11 +68,15 @@ mod tests {
             id: id.into(),
             active,
             triggers: triggers.iter().map(ToString::to_string).collect(),
+            ..Unit::default()
         };
         let expected =
             [unit("echo.socket", true, &["echo.service"]), unit("nothing-here.service", false, &[])];
         assert_eq!(units(SHOWN), Ok(expected.to_vec()));
         assert_eq!(units(""), Ok(Vec::new()));
+        let set_up = "NeedDaemonReload=yes\nId=a.service\nUnitFileState=enabled\nActiveState=inactive\n";
+        let expected = Unit { enabled: true, stale: true, ..unit("a.service", false, &[]) };
+        assert_eq!(units(set_up), Ok(vec![expected]));
         for (state, active) in [("failed", false), ("deactivating", true), ("activating", true)] {
             assert_eq!(
                 units(&format!("ActiveState={state}\nId=a.service\n")),

@@ -275,3 +275,27 @@ fn files_of_others_and_of_later_versions_are_refused_in_one_line() {
     }
     assert_eq!(Store::read(&folder.file("none")).unwrap_err().kind, Kind::Missing);
 }
+
+#[test]
+fn reading_leaves_nothing_beside_the_file_and_a_recorder_that_begins_meanwhile_is_noticed() {
+    let folder = Folder::new("aside");
+    let file = folder.file("h.db");
+    let mut recorder = Recorder::open(&file, options()).unwrap();
+    recorder.append(&entry(START, &[("a", 1)])).unwrap();
+    let log = folder.file("h.db-wal");
+    assert!(log.exists(), "a recorder has it open");
+    assert_eq!(Store::read(&file).unwrap().span().unwrap().unwrap().until_ms, START);
+    drop(recorder);
+    let store = Store::read(&file).unwrap();
+    assert_eq!(store.span().unwrap().unwrap().until_ms, START);
+    let names: Vec<_> = fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["h.db"]);
+    let mut recorder = Recorder::open(&file, options()).unwrap();
+    for look in 1..100 {
+        recorder.append(&entry(START + look * 5000, &[("a", look)])).unwrap();
+    }
+    let refused = store.span().unwrap_err();
+    assert_eq!(refused.kind, Kind::Busy);
+    assert!(refused.to_string().contains("type it again"), "{refused}");
+    assert_eq!(Store::read(&file).unwrap().span().unwrap().unwrap().until_ms, START + 99 * 5000);
+}

@@ -51,6 +51,7 @@ pub(crate) use system::names::name_of;
 pub(crate) use system::namespace::within;
 pub(crate) use system::recording::{hold_file, is_at};
 pub(crate) use system::route::route;
+pub use system::set_up::{recorder_can_be_set_up, recorder_now, recorder_place, recorder_text, tell_started};
 pub use system::start_up::{is_administrator, system_journal};
 pub use system::stop::{caller, how_asked, modules, processes};
 pub use system::trace::Tracer;

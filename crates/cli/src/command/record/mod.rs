@@ -5,6 +5,7 @@
 //! every look, and nothing that was kept is lost.
 
 mod looks;
+mod set_up;
 mod show;
 mod typed;
 
@@ -16,8 +17,9 @@ use clap::Args;
 use portolan_core::record::Entry;
 use portolan_history::{Appended, Keep, Kind, Options, Recorder, Store};
 use portolan_host::recording::Held;
-use portolan_host::sys::EndSignals;
+use portolan_host::sys::{self, EndSignals};
 
+use crate::changing::Consent;
 use crate::command::{Command, News, Output, Stream, Tell};
 use crate::exit::{Exit, Misuse, Refused};
 use crate::source::Session;
@@ -29,6 +31,7 @@ pub(super) use show::schema;
 
 /// Where the help tells how.
 const HOW: &str = "How to record";
+const SYSTEM: &str = "By the system";
 const LEAST_INTERVAL: Duration = Duration::from_millis(50);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(86_400);
 
@@ -40,6 +43,7 @@ Examples:
   portolan record --interval 60 --for 86400
   portolan record --once                   one look, as for cron
   portolan record --copy before.db         a copy of what was recorded, also while it goes on
+  portolan record --install --interval 60  by the system, from now on and after each start
   portolan history --since 24h             what came of it
 
 The file is SQLite's, in WAL mode. Between two looks it is whole by itself and may be copied as
@@ -47,6 +51,8 @@ it is; --copy is whole at any moment. Looks are rolled up to minutes and hours, 
 mean and most. Time in which nobody looked is a gap and no zero. A file has one recorder; another
 one is refused. While the file cannot be written (a full disk, no rights) it is tried again with
 each look; of a recorder that is killed at most the last look is lost.
+--install makes a unit of systemd's, or a task of Windows' Task Scheduler, with the options typed
+beside it; it shows its plan and asks first, and portolan undo takes it back.
 Exit codes: 0 ended; 1 another recorder has the file; 2 it could not be written or looked at, or
 typed wrong.")]
 pub(crate) struct Record {
@@ -74,6 +80,17 @@ pub(crate) struct Record {
     /// Record nothing: copy what was recorded to a new file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["once", "time"])]
     copy: Option<PathBuf>,
+    /// Have the system record with these options, now and after each start
+    #[arg(long, help_heading = SYSTEM, conflicts_with_all = ["once", "time", "copy"])]
+    install: bool,
+    /// Take that back; what was recorded stays
+    #[arg(long, help_heading = SYSTEM, conflicts_with_all = ["install", "once", "time", "copy"])]
+    uninstall: bool,
+    /// Print the unit, or the task, and do nothing
+    #[arg(long, help_heading = SYSTEM, requires = "install", conflicts_with_all = ["dry_run", "yes"])]
+    print: bool,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
@@ -87,6 +104,12 @@ fn interval(text: &str) -> Result<Duration, String> {
 impl Command for Record {
     fn run(&self, session: &Session) -> Result<Output> {
         session.needs_machine("record")?;
+        if self.install || self.uninstall {
+            return set_up::run(self, session);
+        }
+        if self.consent.dry_run || self.consent.yes {
+            return Err(Misuse("--dry-run and --yes go with --install or --uninstall".into()).into());
+        }
         let file = match &self.file {
             Some(file) => file.clone(),
             None => session.history()?,
@@ -214,6 +237,7 @@ impl Record {
             if std::mem::take(&mut is_first) && !self.once {
                 let begun = Happened::new(Event::Begun, entry.at_ms, file);
                 tell(News::Report(begun.with_interval(self.interval).with_gaps(&entry.gaps).report()))?;
+                sys::tell_started();
             }
             for news in trouble.told(&kept, entry.at_ms, file) {
                 tell(News::Report(news.report()))?;

@@ -2,6 +2,8 @@
 
 use portolan_history::Keep;
 
+use crate::typed::span_ms;
+
 const HOUR_MS: u64 = 3_600_000;
 
 /// How long looks, minutes and hours are kept.
@@ -15,20 +17,20 @@ pub(super) fn keep(text: &str) -> Result<Keep, String> {
     Ok(Keep { looks_ms, minutes_ms, hours_ms, ..Keep::default() })
 }
 
-/// A span of whole hours, days, weeks or years, in milliseconds.
+/// A span of whole hours, in milliseconds: what is kept is rolled up to hours.
 fn span(text: &str) -> Option<u64> {
-    let unit = text.chars().last()?;
-    let hours = match unit {
-        'h' => 1,
-        'd' => 24,
-        'w' => 7 * 24,
-        'y' => 365 * 24,
-        _ => return None,
-    };
-    let number: u64 = text[..text.len() - 1].trim().parse().ok()?;
     // A clock that counts milliseconds in 64 bits, with room for a sum.
-    let ms = number.checked_mul(hours)?.checked_mul(HOUR_MS)?;
-    (1..=1 << 50).contains(&ms).then_some(ms)
+    span_ms(text.trim()).filter(|ms| (1..=1 << 50).contains(ms) && ms % HOUR_MS == 0)
+}
+
+/// How long looks, minutes and hours are kept, as it is typed.
+pub(super) fn keep_text(keep: &Keep) -> String {
+    let text = |ms: u64| match ms / HOUR_MS {
+        hours if hours % (365 * 24) == 0 => format!("{}y", hours / (365 * 24)),
+        hours if hours % 24 == 0 => format!("{}d", hours / 24),
+        hours => format!("{hours}h"),
+    };
+    [keep.looks_ms, keep.minutes_ms, keep.hours_ms].map(text).join(",")
 }
 
 /// A size in bytes: `64M`, `2G`.
@@ -41,6 +43,14 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     };
     let number: u64 = number.parse().map_err(|_| wrong())?;
     if (1..=1 << 20).contains(&number) { Ok(number << shift) } else { Err(wrong()) }
+}
+
+/// A size as it is typed.
+pub(super) fn size_text(bytes: u64) -> String {
+    match bytes >> 20 {
+        mib if mib % 1024 == 0 => format!("{}G", mib / 1024),
+        mib => format!("{mib}M"),
+    }
 }
 
 #[cfg(test)]

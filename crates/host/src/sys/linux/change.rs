@@ -13,7 +13,7 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, Open
 use std::path::Path;
 
 use portolan_core::change::{
-    Action, FileValue, Observed, OwnFile, Place, RangeNow, ReservedNow, SettingNow, Store,
+    Action, FileBefore, FileValue, Observed, OwnFile, Place, RangeNow, ReservedNow, SettingNow, Store,
 };
 use portolan_core::kernel::malformed::Malformed;
 use portolan_core::kernel::sysctl::{self, PORT_RANGE, RESERVED_PORTS, SysctlFile};
@@ -21,9 +21,9 @@ use portolan_core::port::{PortRange, PortSet};
 use portolan_core::snapshot::{Gap, GapReason, Host};
 
 use super::namespace::within;
-pub(crate) use super::own_file::{before as file_before, restore as restore_file};
+pub(crate) use super::own_file::before as file_before;
 use super::settings::FILES_OF_SETTINGS;
-use super::{file, host, own_file, settings};
+use super::{file, host, own_file, set_up, settings};
 use crate::{Error, Namespace};
 
 /// Our file: after most of what distributions and packages bring, before what administrators number 99.
@@ -176,6 +176,7 @@ pub(crate) fn observe(namespace: &Namespace, action: &Action) -> Result<Observed
         Action::StopUnit { unit, .. } | Action::StartUnit { unit, .. } => {
             super::unit::now(unit).map(Observed::Unit)
         }
+        Action::SetUpRecorder { .. } => set_up::recorder_now().map(Observed::SetUp),
         _ => Ok(Observed::Untold),
     }
 }
@@ -190,7 +191,8 @@ pub(crate) fn permitted(namespace: &Namespace, action: &Action) -> Result<(), Er
         }
         Action::SetRange { store: Store::File(path), .. }
         | Action::Reserve { store: Store::File(path), .. }
-        | Action::Unreserve { store: Store::File(path), .. } => own_file::permitted(path),
+        | Action::Unreserve { store: Store::File(path), .. }
+        | Action::SetUpRecorder { place: path, .. } => own_file::permitted(path),
         _ => Ok(()),
     }
 }
@@ -214,6 +216,7 @@ pub(crate) fn perform(namespace: &Namespace, action: &Action) -> Result<(), Erro
         Action::SetRange { store: Store::File(path), .. }
         | Action::Reserve { store: Store::File(path), .. }
         | Action::Unreserve { store: Store::File(path), .. } => own_file::change(path, action),
+        Action::SetUpRecorder { to, .. } => set_up::set_up(to.as_ref()),
         Action::CloseConnections { connections } => within(namespace, || super::close::close(connections))?,
         other => super::stop::perform(other),
     }
@@ -303,6 +306,15 @@ fn remove_reserved(ports: &[PortRange]) -> Result<(), Error> {
         }
         Ok(())
     })
+}
+
+/// Brings the file that an action is about back as it was, where it is as the action left it; true where that was all that
+/// was to be done.
+pub(crate) fn restore_file(action: &Action, before: &FileBefore) -> Result<bool, Error> {
+    if let Action::SetUpRecorder { .. } = action {
+        return set_up::restore(action, before);
+    }
+    own_file::restore(action, before)
 }
 
 /// Optional features beside the one that an action turns on or off: Linux has none.

@@ -33,6 +33,7 @@ mod packet_filter;
 mod process;
 pub(crate) mod recording;
 pub(crate) mod route;
+pub(crate) mod set_up;
 pub(super) mod settings;
 pub(super) mod sharing;
 pub(crate) mod sockets;

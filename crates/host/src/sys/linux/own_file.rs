@@ -1,4 +1,4 @@
-//! Linux: our file below /etc/sysctl.d, read and changed in one step, and brought back exactly.
+//! Linux: files of ours, below /etc/sysctl.d and that of the recorder's unit, read and changed in one step, and brought back exactly.
 //!
 //! Source: sysctl.d(5), rename(2), flock(2). A change is a temporary file beside it, synced, renamed over it, the folder
 //! synced; permissions and owner stay. A symbolic link is refused and not followed. The folder is locked meanwhile, so
@@ -26,14 +26,12 @@ const MODE: u32 = 0o644;
 
 /// The file that an action is about.
 fn path_of(action: &Action) -> Option<&Path> {
-    let (Action::SetRange { store, .. } | Action::Reserve { store, .. } | Action::Unreserve { store, .. }) =
-        action
-    else {
-        return None;
-    };
-    match store {
-        Store::Runtime => None,
-        Store::File(path) => Some(Path::new(path)),
+    match action {
+        Action::SetRange { store: Store::File(path), .. }
+        | Action::Reserve { store: Store::File(path), .. }
+        | Action::Unreserve { store: Store::File(path), .. }
+        | Action::SetUpRecorder { place: path, .. } => Some(Path::new(path)),
+        _ => None,
     }
 }
 
@@ -88,6 +86,12 @@ fn look(path: &Path) -> io::Result<FileBefore> {
     Ok(FileBefore::There { text, mode: about.mode() & 0o7777, uid: about.uid(), gid: about.gid() })
 }
 
+/// The text of a file; none where it is not there.
+pub(super) fn text(path: &str) -> Result<Option<String>, Error> {
+    let before = look(Path::new(path)).map_err(|source| Error::new(format!("read {path}"), source))?;
+    Ok(before.text().map(str::to_owned))
+}
+
 /// What the file says.
 pub(super) fn read<T>(path: &str, part: fn(&OwnFile) -> Result<T, Malformed>) -> Result<T, Error> {
     let read = || part(&OwnFile::parse(look(Path::new(path))?.text())).map_err(io::Error::other);
@@ -130,6 +134,9 @@ fn locked<T>(path: &Path, work: impl FnOnce() -> io::Result<T>) -> Result<T, Err
 
 /// What an action makes of a text.
 fn changed(text: Option<&str>, action: &Action) -> io::Result<Option<String>> {
+    if let Action::SetUpRecorder { to, .. } = action {
+        return Ok(to.as_ref().map(|to| to.text.clone()));
+    }
     let mut file = OwnFile::parse(text);
     file.change(action).map_err(io::Error::other)?;
     Ok(file.text())
@@ -141,6 +148,15 @@ pub(super) fn change(path: &str, action: &Action) -> Result<(), Error> {
     locked(path, || {
         let now = look(path)?;
         write(path, changed(now.text(), action)?.as_deref(), &now)
+    })
+}
+
+/// Puts a text in the place of the file's, or removes the file.
+pub(super) fn replace(path: &str, text: Option<&str>) -> Result<(), Error> {
+    let path = Path::new(path);
+    locked(path, || {
+        let now = look(path)?;
+        if now.text() == text { Ok(()) } else { write(path, text, &now) }
     })
 }
 

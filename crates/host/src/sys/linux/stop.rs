@@ -45,6 +45,7 @@ pub(crate) fn perform(action: &Action) -> Result<(), Error> {
         | Action::SetRange { .. }
         | Action::Reserve { .. }
         | Action::Unreserve { .. }
+        | Action::SetUpRecorder { .. }
         | Action::Windows(_) => {
             Err(Error::new("carry this step out", io::Error::from(io::ErrorKind::Unsupported)))
         }

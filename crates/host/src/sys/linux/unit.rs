@@ -18,8 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(25);
 
 /// How a unit stands. One that does not exist is not active.
 pub(super) fn now(unit: &str) -> Result<UnitNow, Error> {
-    let seen = shown(&[unit])?;
-    let Some(seen) = seen.into_iter().next() else { return Ok(UnitNow::default()) };
+    let seen = seen(unit)?;
     let is_service = |name: &&str| unit.ends_with(".socket") && name.ends_with(".service");
     let services: Vec<&str> = seen.triggers.iter().map(String::as_str).filter(is_service).collect();
     Ok(UnitNow { active: seen.active, services: running(&services)? })
@@ -33,6 +32,11 @@ fn running(units: &[&str]) -> Result<Vec<String>, Error> {
     Ok(shown(units)?.into_iter().filter(|unit| unit.active).map(|unit| unit.id).collect())
 }
 
+/// What systemd says of one unit; of one that does not exist, that it is at rest.
+pub(super) fn seen(unit: &str) -> Result<Unit, Error> {
+    Ok(shown(&[unit])?.into_iter().next().unwrap_or_default())
+}
+
 fn shown(units: &[&str]) -> Result<Vec<Unit>, Error> {
     let doing = || format!("ask systemd for {}", units.join(", "));
     let systemctl = command::find("systemctl")
@@ -43,11 +47,16 @@ fn shown(units: &[&str]) -> Result<Vec<Unit>, Error> {
 }
 
 /// Asks systemd for a job, and waits until it is done.
-fn job(verb: &str, unit: &str) -> Result<(), Error> {
+pub(super) fn job(verb: &str, unit: &str) -> Result<(), Error> {
     run("systemctl", &[verb, "--", unit]).map_err(|error| {
         let why = format!("{}; systemctl status {unit} tells why", error.source);
         Error::new(error.doing, io::Error::new(error.source.kind(), why))
     })
+}
+
+/// Has systemd read the files of its units anew.
+pub(super) fn reload() -> Result<(), Error> {
+    run("systemctl", &["daemon-reload"])
 }
 
 /// Stops a unit, and waits until it has stopped.

@@ -14,7 +14,7 @@ use portolan_core::port::PortRange;
 use portolan_core::range::{Reservation, ReservationKind};
 
 use super::namespace::within;
-use super::{close, features, host, kept, service, settings, start_up, stop, tables};
+use super::{close, features, host, kept, service, set_up, settings, start_up, stop, tables};
 use crate::{Error, Namespace};
 
 /// Which boot this is. There is one network namespace.
@@ -36,6 +36,7 @@ pub fn reserved_now(namespace: &Namespace) -> Result<SettingNow<ReservedNow>, Er
 pub(crate) fn observe(_namespace: &Namespace, action: &Action) -> Result<Observed, Error> {
     match action {
         Action::StopProcess { process, .. } => stop::process_now(process).map(Observed::Process),
+        Action::SetUpRecorder { .. } => set_up::recorder_now().map(Observed::SetUp),
         Action::Windows(action) => observe_windows(action),
         other if other.is_setting() => Err(not_here("look at this setting")),
         _ => Ok(Observed::Untold),
@@ -113,7 +114,7 @@ pub(crate) fn permitted(_namespace: &Namespace, action: &Action) -> Result<(), E
         Action::Windows(WindowsAction::LookAgain { .. } | WindowsAction::RememberRange { .. }) => Ok(()),
         // A service may be given to users by its own access list: it says so itself.
         Action::Windows(WindowsAction::StopService { .. } | WindowsAction::StartService { .. }) => Ok(()),
-        Action::Windows(_) => elevated(),
+        Action::Windows(_) | Action::SetUpRecorder { .. } => elevated(),
         other if other.is_setting() => Err(not_here("change this setting")),
         _ => Ok(()),
     }
@@ -131,6 +132,7 @@ fn elevated() -> Result<(), Error> {
 pub(crate) fn perform(namespace: &Namespace, action: &Action) -> Result<(), Error> {
     use WindowsAction as A;
     match action {
+        Action::SetUpRecorder { to, .. } => set_up::set_up(to.as_ref()),
         Action::CloseConnections { connections } => within(namespace, || close::close(connections))?,
         Action::Windows(A::SetDynamicRange { table, to, .. }) => tables::set_dynamic(*table, *to),
         Action::Windows(A::RememberRange { table, range, moved }) => {

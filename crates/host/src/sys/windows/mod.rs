@@ -34,6 +34,7 @@ pub(crate) mod recording;
 mod registry;
 pub(crate) mod route;
 mod service;
+pub(crate) mod set_up;
 pub(super) mod settings;
 pub(super) mod sharing;
 pub(crate) mod sockets;

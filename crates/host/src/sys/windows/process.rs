@@ -177,8 +177,12 @@ fn handles(process: &OwnedHandle) -> Option<u32> {
 
 /// The name of a process' program without its folder; none where it may not be seen, or is gone.
 pub(super) fn program(pid: u32) -> Option<String> {
-    let process = open(pid, PROCESS_QUERY_LIMITED_INFORMATION).ok()?;
-    executable(&process)?.rsplit('\\').next().map(str::to_owned)
+    path(pid)?.rsplit('\\').next().map(str::to_owned)
+}
+
+/// The path of a process' program; none where it may not be seen, or is gone.
+pub(super) fn path(pid: u32) -> Option<String> {
+    executable(&open(pid, PROCESS_QUERY_LIMITED_INFORMATION).ok()?)
 }
 
 fn executable(process: &OwnedHandle) -> Option<String> {

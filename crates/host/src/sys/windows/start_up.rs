@@ -39,7 +39,8 @@ fn name(plan: u64) -> String {
     format!("Portolan plan {plan}")
 }
 
-fn folder() -> Result<PathBuf, Error> {
+/// That folder, or an error.
+pub(super) fn folder() -> Result<PathBuf, Error> {
     let why = || io::Error::new(io::ErrorKind::NotFound, "the registry does not name Program Files");
     system_journal().ok_or_else(|| Error::new("find the folder of the system's journal", why()))
 }
@@ -49,10 +50,20 @@ fn program(plan: u64) -> Result<PathBuf, Error> {
     Ok(folder()?.join(format!("go-on-{plan}.exe")))
 }
 
+/// Calls schtasks for a change.
+pub(super) fn schtasks(arguments: &[&str]) -> Result<(), Error> {
+    command::tool("schtasks.exe", arguments, TIME, &[0]).map(drop)
+}
+
+/// Whether there is a task of that name.
+pub(super) fn is_task(name: &str) -> Result<bool, Error> {
+    let (_, code) = command::tool("schtasks.exe", &["/Query", "/TN", name], TIME, &[0, NOT_THERE])?;
+    Ok(code == 0)
+}
+
 /// Whether there is the task of a plan. One without its program was made by somebody else.
 pub(super) fn exists(plan: u64) -> Result<bool, Error> {
-    let (_, code) = command::tool("schtasks.exe", &["/Query", "/TN", &name(plan)], TIME, &[0, NOT_THERE])?;
-    Ok(code == 0 && program(plan)?.exists())
+    Ok(is_task(&name(plan))? && program(plan)?.exists())
 }
 
 /// Whether anything of it is left to remove: also of one that was cut off while it was made, or removed. The program that
@@ -75,21 +86,16 @@ pub(super) fn add(plan: u64) -> Result<(), Error> {
         fs::write(&written, &task)
     };
     write().map_err(|source| Error::new(format!("write {}", program.display()), source))?;
-    let made = command::tool(
-        "schtasks.exe",
-        &["/Create", "/TN", &name(plan), "/XML", &written.to_string_lossy(), "/F"],
-        TIME,
-        &[0],
-    );
+    let made = schtasks(&["/Create", "/TN", &name(plan), "/XML", &written.to_string_lossy(), "/F"]);
     // What is left of it is text, where only administrators write.
     let _ = fs::remove_file(&written);
-    made.map(drop)
+    made
 }
 
 /// Removes it, and its program: where that is the one that runs now, with the next restart.
 pub(super) fn remove(plan: u64) -> Result<(), Error> {
     if exists(plan)? {
-        command::tool("schtasks.exe", &["/Delete", "/TN", &name(plan), "/F"], TIME, &[0])?;
+        schtasks(&["/Delete", "/TN", &name(plan), "/F"])?;
     }
     let program = program(plan)?;
     // There only where making it was cut off.
