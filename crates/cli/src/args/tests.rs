@@ -719,7 +719,7 @@ fn the_help_of_every_verb_is_known() {
                                    … --json > FILE
           --as <PROTOCOL>          Speak this protocol, whatever the port
           --identify               Try the likely protocols on open ports of which none is known, or
-                                   that speak another one
+                                   that speak another one; on silent UDP ports too
           --bare                   Verdicts alone: do not talk to open TCP ports, and send empty
                                    datagrams to UDP ports
           --set <NAME=VALUE>       Something that a protocol may be told: community=secret,
