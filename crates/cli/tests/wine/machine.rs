@@ -74,9 +74,23 @@ impl Machine {
         self.folder.join("state.json")
     }
 
-    /// The stand-in's state.
+    /// The stand-in's state. One that is just being written is read again.
     pub(crate) fn state(&self) -> Value {
-        serde_json::from_slice(&fs::read(self.file()).unwrap()).unwrap()
+        let start = Instant::now();
+        loop {
+            match serde_json::from_slice(&fs::read(self.file()).unwrap()) {
+                Ok(state) => return state,
+                Err(error) => assert!(start.elapsed() < LIMIT, "{error}"),
+            }
+            sleep(INTERVAL);
+        }
+    }
+
+    /// Held, nobody else changes the state: no stand-in, no other thread of the test.
+    fn lock(&self) -> File {
+        let lock = File::create(self.file().with_extension("lock")).unwrap();
+        lock.lock().unwrap();
+        lock
     }
 
     pub(crate) fn set(&self, state: &Value) {
@@ -85,6 +99,7 @@ impl Machine {
 
     /// Changes the state.
     pub(crate) fn with(&self, key: &str, value: Value) -> &Self {
+        let _lock = self.lock();
         let mut state = self.state();
         state[key] = value;
         self.set(&state);
@@ -180,11 +195,8 @@ impl Machine {
 
     /// What schtasks asked the scheduler's service for since the last time: /Run or /End, and which task.
     pub(crate) fn asked_of_the_scheduler(&self) -> Vec<(String, String)> {
-        let lock = File::create(self.file().with_extension("lock")).unwrap();
-        lock.lock().unwrap();
-        // The test itself may just be writing it: then it is asked again.
-        let text = fs::read(self.file()).unwrap_or_default();
-        let mut state: Value = serde_json::from_slice(&text).unwrap_or_default();
+        let _lock = self.lock();
+        let mut state = self.state();
         let asked: Vec<_> = serde_json::from_value(state["asked"].take()).unwrap_or_default();
         if !asked.is_empty() {
             state["asked"] = json!([]);
@@ -312,8 +324,6 @@ impl Machine {
     /// Lets a call that stands still go, and waits until nobody holds the state.
     fn let_go(&self) {
         fs::write(self.file().with_extension("let-go"), "").unwrap();
-        let lock = File::create(self.file().with_extension("lock")).unwrap();
-        lock.lock().unwrap();
         self.with("stalls_at", json!(0));
     }
 }
