@@ -8,8 +8,17 @@ mod cut;
 mod wine;
 
 use cut::Case;
-use serde_json::json;
+use serde_json::{Value, json};
 use wine::{CYCLE, Machine, Once};
+
+/// Puts a value where netsh keeps it until the next restart, and where it keeps it for good.
+fn both_stores_hold(machine: &Machine, [kind, table]: [&str; 2], value: &Value) {
+    let mut state = machine.state();
+    for store in ["active", "persistent"] {
+        state[store][kind][table] = value.clone();
+    }
+    machine.set(&state);
+}
 
 #[test]
 fn a_range_is_set_or_put_back_after_any_kill() {
@@ -26,11 +35,7 @@ fn a_range_is_set_or_put_back_after_any_kill() {
 fn a_low_range_is_reset_or_left_as_it_was_after_any_kill() {
     let machine = || {
         let machine = Machine::new("ko-cp949");
-        let mut state = machine.state();
-        for store in ["active", "persistent"] {
-            state[store]["dynamic"]["ipv4 udp"] = json!([1025, 13976]);
-        }
-        machine.set(&state);
+        both_stores_hold(&machine, ["dynamic", "ipv4 udp"], &json!([1025, 13976]));
         machine
     };
     let words = "range reset --transport udp --family ipv4 --yes --json";
@@ -48,11 +53,8 @@ fn ports_are_excluded_or_not_after_any_kill() {
 fn ports_are_given_back_or_still_excluded_after_any_kill() {
     let machine = || {
         let machine = Machine::new("ja-cp932");
-        let mut state = machine.state();
-        for store in ["active", "persistent"] {
-            state[store]["excluded"]["ipv4 tcp"] = json!([[5432, 5432, true], [50000, 50059, true]]);
-        }
-        machine.set(&state);
+        let excluded = json!([[5432, 5432, true], [50000, 50059, true]]);
+        both_stores_hold(&machine, ["excluded", "ipv4 tcp"], &excluded);
         machine
     };
     let words = "reserve remove 5432 --transport tcp --family ipv4 --yes --json";

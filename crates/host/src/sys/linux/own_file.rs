@@ -1,4 +1,5 @@
-//! Linux: files of ours, below /etc/sysctl.d and that of the recorder's unit, read and changed in one step, and brought back exactly.
+//! Linux: files of ours, below /etc/sysctl.d and that of the recorder's unit, read and changed in one step, and brought
+//! back exactly.
 //!
 //! Source: sysctl.d(5), rename(2), flock(2). A change is a temporary file beside it, synced, renamed over it, the folder
 //! synced; permissions and owner stay. A symbolic link is refused and not followed. The folder is locked meanwhile, so
