@@ -86,6 +86,9 @@ pub struct Look {
     pub sockets: Option<SocketFilter>,
     /// Their owners.
     pub owners: OwnerSearch,
+    /// Sockets are counted and not shown: all of them, without queues and options, and of timers with TIME_WAIT's alone.
+    /// That takes half the time where there are many.
+    pub counting: bool,
     /// What else.
     pub sections: Sections,
 }
@@ -94,10 +97,16 @@ pub struct Look {
 pub fn look(look: &Look) -> Result<Snapshot, Error> {
     let mut snapshot = Snapshot { taken_ms: now_ms(), ..Snapshot::default() };
     let mut gaps = Vec::new();
+    let mut read_along = None;
     if let Some(filter) = &look.sockets {
-        let Sockets { sockets, origins, holdings: Holdings { holders, owners } } =
-            sys::sockets(&look.namespace, filter, look.owners)?.into_value(&mut gaps);
+        let read = match look.counting {
+            true => sys::counted(&look.namespace, look.owners),
+            false => sys::sockets(&look.namespace, filter, look.owners),
+        };
+        let Sockets { sockets, origins, burnt, holdings: Holdings { holders, owners } } =
+            read?.into_value(&mut gaps);
         snapshot = Snapshot { sockets, origins, holders, owners, ..snapshot };
+        read_along = burnt;
     }
     snapshot.host = sys::host(&look.namespace)?;
     let Sections { settings, buckets, counters, carriers, firewall } = look.sections;
@@ -108,7 +117,7 @@ pub fn look(look: &Look) -> Result<Snapshot, Error> {
     }
     if buckets {
         snapshot.settings.auto_reuse_range = sys::auto_reuse(&look.namespace)?.into_value(&mut gaps);
-        add_buckets(look, &mut snapshot, &mut gaps)?;
+        add_buckets(look, read_along, &mut snapshot, &mut gaps)?;
     }
     if counters {
         snapshot.counters = sys::counters(&look.namespace)?.into_value(&mut gaps);
@@ -126,11 +135,22 @@ pub fn look(look: &Look) -> Result<Snapshot, Error> {
     Ok(snapshot)
 }
 
-/// What the bind buckets of the ephemeral range know, where a TCP socket in it has a peer.
-fn add_buckets(look: &Look, snapshot: &mut Snapshot, gaps: &mut Vec<Gap>) -> Result<(), Error> {
+/// What the bind buckets of the ephemeral range know, where a TCP socket in it has a peer; `read_along` is that of all
+/// ports, with what TIME_WAIT had already in the sockets.
+fn add_buckets(
+    look: &Look,
+    read_along: Option<PortSet>,
+    snapshot: &mut Snapshot,
+    gaps: &mut Vec<Gap>,
+) -> Result<(), Error> {
     let Some(range) = snapshot.range_of(Transport::Tcp, Family::Ipv4).map(|found| found.range) else {
         return Ok(());
     };
+    if let Some(mut burnt) = read_along {
+        burnt.intersect(&[range].into_iter().collect());
+        snapshot.burnt = Some(burnt.ranges());
+        return Ok(());
+    }
     let has_peer = |s: &&Socket| s.transport == Transport::Tcp && s.remote_port != 0;
     if !snapshot.sockets.iter().filter(has_peer).any(|socket| range.contains(socket.local_port)) {
         // Nothing there that the socket table does not tell.

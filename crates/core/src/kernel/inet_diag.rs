@@ -158,7 +158,7 @@ pub const fn is_row(kind: u16) -> bool {
 }
 
 /// The kernel's number for a state, read for a transport.
-const fn state_of(transport: Transport, code: u8) -> Option<State> {
+pub const fn state_of(transport: Transport, code: u8) -> Option<State> {
     Some(match (transport, code) {
         (_, 1) => State::Established,
         (Transport::Udp, TCP_CLOSE) => State::Unconnected,

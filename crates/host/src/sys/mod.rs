@@ -244,6 +244,8 @@ pub struct Sockets {
     pub sockets: Vec<Socket>,
     /// Where they come from.
     pub origins: Vec<Origin>,
+    /// Ports that a socket with a peer was bound to explicitly, where that was read along.
+    pub burnt: Option<PortSet>,
     /// Who holds them.
     pub holdings: Holdings,
 }
@@ -265,4 +267,10 @@ pub fn sockets(
     search: OwnerSearch,
 ) -> Result<Reading<Sockets>, Error> {
     system::sockets::read(namespace, filter, search)
+}
+
+/// All sockets of a namespace, for whoever counts them and needs neither their queues and options nor other timers than
+/// TIME_WAIT's. Fails as [`sockets`] does.
+pub(crate) fn counted(namespace: &Namespace, search: OwnerSearch) -> Result<Reading<Sockets>, Error> {
+    system::sockets::count(namespace, search)
 }

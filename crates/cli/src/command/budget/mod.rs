@@ -188,6 +188,7 @@ impl Budget {
         Look {
             sockets: Some(SocketFilter::default()),
             owners: if self.no_owners { OwnerSearch::None } else { OwnerSearch::All },
+            counting: true,
             sections: Sections { settings: true, buckets: true, counters: true, ..Sections::default() },
             namespace: Namespace::Own,
         }

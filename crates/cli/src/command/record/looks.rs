@@ -32,6 +32,7 @@ impl<'a> Looks<'a> {
         let look = Look {
             sockets: Some(SocketFilter::default()),
             owners: if no_owners { OwnerSearch::None } else { OwnerSearch::All },
+            counting: true,
             sections: Sections { settings: true, buckets: true, counters: true, ..Sections::default() },
             namespace: Namespace::Own,
         };

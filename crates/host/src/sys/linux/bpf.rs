@@ -25,6 +25,11 @@ const BPF_TRACE_ITER: u32 = 28;
 pub(super) const PROBE_READ_KERNEL: i32 = 113;
 /// The helper that writes into the file: `meta->seq`, from where, how much.
 pub(super) const SEQ_WRITE: i32 = 127;
+/// The helper that tells the time in ticks.
+pub(super) const JIFFIES: i32 = 118;
+/// Helpers that tell of a `sock_common` what it is: a `tcp_sock`, a `tcp_timewait_sock`, or null.
+pub(super) const SKC_TO_TCP_SOCK: i32 = 137;
+pub(super) const SKC_TO_TIME_WAIT: i32 = 138;
 /// The helpers are for programs with a licence compatible with the GPL; ours is MIT or Apache-2.0.
 const LICENSE: &[u8; 13] = b"Dual MIT/GPL\0";
 
@@ -39,16 +44,16 @@ pub(super) const LOAD_8: u8 = 0x71;
 pub(super) const STORE_64: u8 = 0x7b;
 pub(super) const STORE_32: u8 = 0x63;
 pub(super) const STORE_16: u8 = 0x6b;
+pub(super) const STORE_8: u8 = 0x73;
 pub(super) const COPY: u8 = 0xbf;
 pub(super) const SET: u8 = 0xb7;
 pub(super) const ADD: u8 = 0x07;
+pub(super) const SUBTRACT_REGISTER: u8 = 0x1f;
 pub(super) const AND: u8 = 0x57;
 pub(super) const OR: u8 = 0x47;
 pub(super) const AND_REGISTER: u8 = 0x5f;
 pub(super) const IF_EQUAL: u8 = 0x15;
 pub(super) const IF_NOT_EQUAL: u8 = 0x55;
-pub(super) const IF_GREATER: u8 = 0x25;
-pub(super) const IF_LESS: u8 = 0xa5;
 pub(super) const GO: u8 = 0x05;
 pub(super) const CALL: u8 = 0x85;
 pub(super) const EXIT: u8 = 0x95;

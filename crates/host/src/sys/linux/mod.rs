@@ -39,6 +39,7 @@ pub(super) mod sharing;
 pub(crate) mod sockets;
 pub(crate) mod start_up;
 pub(crate) mod stop;
+mod tcp_iterator;
 pub(crate) mod trace;
 mod unit;
 pub(super) mod user;

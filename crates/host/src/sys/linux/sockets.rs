@@ -9,6 +9,7 @@ use std::thread;
 
 use portolan_core::kernel::inet_diag::{Query, Row, Table};
 use portolan_core::kernel::proc_net;
+use portolan_core::port::PortSet;
 use portolan_core::snapshot::{Gap, GapReason, Reading};
 use portolan_core::socket::{Family, Socket, State, Transport};
 use portolan_core::wire::DecodeError;
@@ -17,7 +18,7 @@ use rustix::io::Errno;
 use super::netlink::{Listed, Refusal, SockDiag};
 use super::origins::{Key, Origins};
 use super::walk::Walk;
-use super::{kernel, namespace, owners};
+use super::{kernel, namespace, owners, tcp_iterator};
 use crate::sys::Sockets;
 use crate::{Error, OwnerSearch, SocketFilter};
 
@@ -32,25 +33,52 @@ pub(crate) fn read(
     filter: &SocketFilter,
     search: OwnerSearch,
 ) -> Result<Reading<Sockets>, Error> {
+    read_by(namespace, filter, search, Way::Rows)
+}
+
+/// All sockets, for whoever counts them: where the system allows it without queues, options, and timers but TIME_WAIT's,
+/// and with the ports that were bound explicitly; none of these where they were not read.
+pub(crate) fn count(
+    namespace: &crate::Namespace,
+    search: OwnerSearch,
+) -> Result<Reading<Sockets>, Error> {
+    read_by(namespace, &SocketFilter::default(), search, Way::Iterator)
+}
+
+/// How TCP sockets are listed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// By rows of sock_diag.
+    Rows,
+    /// By the BPF iterator where there is one.
+    Iterator,
+}
+
+fn read_by(
+    namespace: &crate::Namespace,
+    filter: &SocketFilter,
+    search: OwnerSearch,
+    way: Way,
+) -> Result<Reading<Sockets>, Error> {
     // To list every TCP socket takes as long as to walk over all processes: both go on at once.
     let long = filter.transport != Some(Transport::Udp) && filter.local_ports.is_none();
     let ahead = if long && search == OwnerSearch::All { Walk::ahead() } else { None };
-    let (mut sockets, origins, mut gaps) = namespace::within(namespace, || {
-        let mut reader = read_lists(filter, ahead.as_ref());
+    let (mut sockets, origins, burnt, mut gaps) = namespace::within(namespace, || {
+        let mut reader = read_lists(filter, ahead.as_ref(), way);
         if !reader.refused.is_empty() {
             reader.fall_back()?;
         }
         reader.note_missing_bound();
-        let Reader { conversation, sockets, origins, gaps, .. } = reader;
-        Ok((sockets, origins.describe(conversation.as_ref().ok()), gaps))
+        let Reader { conversation, sockets, origins, burnt, gaps, .. } = reader;
+        Ok((sockets, origins.describe(conversation.as_ref().ok()), burnt, gaps))
     })??;
     let holdings = owners::find(&mut sockets, &origins, search, ahead).into_value(&mut gaps);
-    Ok(Reading { value: Sockets { sockets, origins, holdings }, gaps })
+    Ok(Reading { value: Sockets { sockets, origins, burnt, holdings }, gaps })
 }
 
 /// Reads every list that the filter asks for. To find bound sockets the kernel goes through all TCP sockets once
 /// more, which takes half as long as all the rest: that and UDP are read on a second thread. Who is done helps to walk.
-fn read_lists<'a>(filter: &'a SocketFilter, ahead: Option<&Walk>) -> Reader<'a> {
+fn read_lists<'a>(filter: &'a SocketFilter, ahead: Option<&Walk>, way: Way) -> Reader<'a> {
     let states: Vec<State> =
         State::ALL.into_iter().filter(|s| filter.states.is_empty() || filter.states.contains(s)).collect();
     let (bound, others): (Vec<_>, Vec<_>) = states.iter().partition(|state| **state == State::Bound);
@@ -68,6 +96,13 @@ fn read_lists<'a>(filter: &'a SocketFilter, ahead: Option<&Walk>) -> Reader<'a> 
     let lists = |lists: &[(Table, &Vec<State>)]| {
         let mut reader = Reader::new(filter);
         lists.iter().for_each(|(table, states)| reader.list_or_note(*table, states));
+        reader
+    };
+    let first_lists = || {
+        let mut reader = Reader::new(filter);
+        if way == Way::Rows || !reader.iterate() {
+            first.iter().for_each(|(table, states)| reader.list_or_note(*table, states));
+        }
         reader
     };
     if ahead.is_none() && (first.is_empty() || second.is_empty()) {
@@ -89,7 +124,7 @@ fn read_lists<'a>(filter: &'a SocketFilter, ahead: Option<&Walk>) -> Reader<'a> 
                 scope.spawn(help);
             }
         }
-        let mut reader = lists(&first);
+        let mut reader = first_lists();
         help();
         reader.merge(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         reader
@@ -109,6 +144,7 @@ struct Reader<'a> {
     conversation: Result<SockDiag, Errno>,
     sockets: Vec<Socket>,
     origins: Origins,
+    burnt: Option<PortSet>,
     gaps: Vec<Gap>,
     /// Lists that the kernel did not give.
     refused: Vec<(Table, Refusal)>,
@@ -121,6 +157,7 @@ impl<'a> Reader<'a> {
             conversation: SockDiag::open(),
             sockets: Vec::new(),
             origins: Origins::default(),
+            burnt: None,
             gaps: Vec::new(),
             refused: Vec::new(),
         }
@@ -142,6 +179,23 @@ impl<'a> Reader<'a> {
         }));
         self.gaps.extend(other.gaps);
         self.refused.extend(other.refused);
+    }
+
+    /// Lists TCP sockets by the iterator, all but bound ones; whether that went well.
+    fn iterate(&mut self) -> bool {
+        let Self { filter, sockets, origins, .. } = self;
+        let mut burnt = PortSet::new();
+        let read = tcp_iterator::read(|listed| {
+            if listed.burnt {
+                burnt.insert(listed.row.socket.local_port);
+            }
+            keep(filter, listed.row, sockets, origins);
+        });
+        match read {
+            Ok(()) => self.burnt = Some(burnt),
+            Err(_) => sockets.clear(),
+        }
+        self.burnt.is_some()
     }
 
     fn list_or_note(&mut self, table: Table, states: &[State]) {
@@ -285,7 +339,7 @@ mod tests {
         };
         let filter = SocketFilter::default();
         namespace.run(|| {
-            let by_netlink = read_lists(&filter, None);
+            let by_netlink = read_lists(&filter, None, Way::Rows);
             let mut refused = Reader { conversation: Err(Errno::PERM), ..Reader::new(&filter) };
             for table in [Table::Tcp, Table::UdpOf(Family::Ipv4), Table::UdpOf(Family::Ipv6)] {
                 refused.list_or_note(table, &State::ALL);
