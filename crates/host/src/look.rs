@@ -53,6 +53,9 @@ pub enum OwnerSearch {
     All,
     /// Likely holders first, and stop at the first one of each socket.
     First,
+    /// Every holder, as far as this process does not know it from a look within the last minute: for whoever looks again
+    /// and again.
+    Remembered,
 }
 
 /// Which parts besides sockets and owners.

@@ -28,10 +28,9 @@ pub(super) struct Looks<'a> {
 
 impl<'a> Looks<'a> {
     pub(super) fn new(session: &'a Session, no_owners: bool) -> Self {
-        // All holders, although one would do: that walk goes on while sockets are listed, and takes the faster ways.
         let look = Look {
             sockets: Some(SocketFilter::default()),
-            owners: if no_owners { OwnerSearch::None } else { OwnerSearch::All },
+            owners: if no_owners { OwnerSearch::None } else { OwnerSearch::Remembered },
             counting: true,
             sections: Sections { settings: true, buckets: true, counters: true, ..Sections::default() },
             namespace: Namespace::Own,

@@ -32,6 +32,7 @@ pub(crate) mod owners;
 mod packet_filter;
 mod process;
 pub(crate) mod recording;
+mod remembered;
 pub(crate) mod route;
 pub(crate) mod set_up;
 pub(super) mod settings;

@@ -8,6 +8,7 @@ use portolan_core::snapshot::{Gap, GapReason, Reading};
 use portolan_core::socket::{OwnerState, Socket};
 
 use super::process::Describer;
+use super::remembered;
 use super::walk::{Found, Walk};
 use crate::OwnerSearch;
 use crate::sys::Holdings;
@@ -25,6 +26,16 @@ pub(super) fn find(
     }
     let mut gaps = Vec::new();
     let mut holders = Holders::new(sockets);
+    if search == OwnerSearch::Remembered {
+        let inodes = sockets.iter().map(|socket| socket.inode).filter(|inode| *inode != 0);
+        match remembered::holders(inodes, |inode| holders.indexes.contains_key(&inode), &mut gaps) {
+            Ok(found) => holders.note(sockets, found),
+            Err(error) => gaps.push(no_processes(&error)),
+        }
+        let value = holders.assign(sockets);
+        note_hidden(sockets, &mut gaps);
+        return Reading { value, gaps };
+    }
     if let Some(walk) = ahead {
         holders.note(sockets, walk.end(&mut gaps));
     }
@@ -37,14 +48,16 @@ pub(super) fn find(
                 walk.run(sockets, origins);
                 holders.note(sockets, walk.end(&mut gaps));
             }
-            Err(error) => {
-                gaps.push(Gap::new("owners", GapReason::Denied, format!("/proc cannot be read: {error}")));
-            }
+            Err(error) => gaps.push(no_processes(&error)),
         }
     }
     let value = holders.assign(sockets);
     note_hidden(sockets, &mut gaps);
     Reading { value, gaps }
+}
+
+fn no_processes(error: &std::io::Error) -> Gap {
+    Gap::new("owners", GapReason::Denied, format!("/proc cannot be read: {error}"))
 }
 
 /// Who was found to hold which socket.

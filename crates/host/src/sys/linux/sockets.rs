@@ -38,10 +38,7 @@ pub(crate) fn read(
 
 /// All sockets, for whoever counts them: where the system allows it without queues, options, and timers but TIME_WAIT's,
 /// and with the ports that were bound explicitly; none of these where they were not read.
-pub(crate) fn count(
-    namespace: &crate::Namespace,
-    search: OwnerSearch,
-) -> Result<Reading<Sockets>, Error> {
+pub(crate) fn count(namespace: &crate::Namespace, search: OwnerSearch) -> Result<Reading<Sockets>, Error> {
     read_by(namespace, &SocketFilter::default(), search, Way::Iterator)
 }
 

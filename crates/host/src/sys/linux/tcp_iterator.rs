@@ -16,9 +16,9 @@ use portolan_core::socket::{Family, Socket, SocketOptions, State, Transport};
 use rustix::time::{ClockId, clock_getres};
 
 use super::bpf::{
-    ADD, AND, AND_REGISTER, CALL, COPY, EXIT, GO, IF_EQUAL, IF_NOT_EQUAL, Instruction, Iterator, JIFFIES, LOAD_8,
-    LOAD_16, LOAD_32, LOAD_64, OR, PROBE_READ_KERNEL, SEQ_WRITE, SET, SKC_TO_TCP_SOCK, SKC_TO_TIME_WAIT, STORE_8,
-    STORE_16, STORE_32, STORE_64, SUBTRACT_REGISTER,
+    ADD, AND, AND_REGISTER, CALL, COPY, EXIT, GO, IF_EQUAL, IF_NOT_EQUAL, Instruction, Iterator, JIFFIES,
+    LOAD_8, LOAD_16, LOAD_32, LOAD_64, OR, PROBE_READ_KERNEL, SEQ_WRITE, SET, SKC_TO_TCP_SOCK,
+    SKC_TO_TIME_WAIT, STORE_8, STORE_16, STORE_32, STORE_64, SUBTRACT_REGISTER,
 };
 
 /// Local and remote address, 16 bytes each; local port (host order), remote port (network order); family, state, flags
@@ -75,7 +75,10 @@ pub(super) fn read(each: impl FnMut(Listed)) -> Result<(), Gap> {
     static OFFSETS: OnceLock<Option<Offsets>> = OnceLock::new();
     let unread = |reason, detail: String| Gap::new(WHAT, reason, detail).with_remedy(REMEDY);
     let Some(offsets) = OFFSETS.get_or_init(offsets) else {
-        return Err(unread(GapReason::Unsupported, "this kernel does not describe its types (BTF)".to_owned()));
+        return Err(unread(
+            GapReason::Unsupported,
+            "this kernel does not describe its types (BTF)".to_owned(),
+        ));
     };
     read_at(offsets, each).map_err(|error| {
         let reason = match error.kind() {
@@ -135,8 +138,9 @@ fn decode(record: &[u8; RECORD], tick_ns: i64) -> Option<Listed> {
 fn offsets() -> Option<Offsets> {
     let bytes = std::fs::read("/sys/kernel/btf/vmlinux").ok()?;
     let btf = Btf::new(&bytes).ok()?;
-    let member =
-        |structure, member| btf.member(structure, member).ok().flatten().and_then(|at| i16::try_from(at).ok());
+    let member = |structure, member| {
+        btf.member(structure, member).ok().flatten().and_then(|at| i16::try_from(at).ok())
+    };
     // What comes before the family has stood there since Linux 3.9, in unnamed structures.
     if member("sock_common", "skc_family")? != 16
         || member("sock_common", "skc_state")? != 18
@@ -148,7 +152,8 @@ fn offsets() -> Option<Offsets> {
         let distance = i32::from(member("socket_alloc", "vfs_inode")?) + i32::from(member("inode", "i_ino")?);
         Some(InodeAt::Behind(member("sock", "sk_socket")?, distance))
     };
-    let cgroup = || Some([member("sock", "sk_cgrp_data")?, member("cgroup", "kn")?, member("kernfs_node", "id")?]);
+    let cgroup =
+        || Some([member("sock", "sk_cgrp_data")?, member("cgroup", "kn")?, member("kernfs_node", "id")?]);
     let timer = member("inet_timewait_sock", "tw_timer")?;
     Some(Offsets {
         function: btf.function("bpf_iter_tcp").ok()??,
@@ -234,6 +239,27 @@ fn whole(offsets: &Offsets) -> Vec<Instruction> {
     code
 }
 
+/// State, time left and timestamps of a TIME_WAIT, which register 7 holds; leaves its bucket in register 1.
+fn of_time_wait(offsets: &Offsets) -> [Instruction; 14] {
+    [
+        (COPY, (1, 7), 0, 0),
+        (CALL, (0, 0), 0, SKC_TO_TIME_WAIT),
+        (IF_EQUAL, (0, 0), WRITE, 0),
+        (COPY, (9, 0), 0, 0),
+        // A FIN_WAIT_2 without a process is kept as a TIME_WAIT is.
+        (LOAD_8, (1, 9), offsets.time_wait_substate, 0),
+        (STORE_8, (10, 1), -27, 0),
+        (CALL, (0, 0), 0, JIFFIES),
+        (LOAD_64, (1, 9), offsets.time_wait_expires, 0),
+        (SUBTRACT_REGISTER, (1, 0), 0, 0),
+        (STORE_32, (10, 1), -12, 0),
+        (LOAD_32, (1, 9), offsets.stamp, 0),
+        (IF_NOT_EQUAL, (1, 0), 1, 0),
+        (OR, (8, 0), 0, UNSTAMPED),
+        (LOAD_64, (1, 9), offsets.time_wait_bucket, 0),
+    ]
+}
+
 /// The program. Its argument is a `bpf_iter__tcp`: meta at 0, sk_common at 8 (null at the end). Register 6 holds it, 7
 /// the socket, 8 the flags, 9 the socket as what it is. The stack: the record at -64, an inode number at -72.
 fn program(offsets: &Offsets) -> Vec<Instruction> {
@@ -256,24 +282,8 @@ fn program(offsets: &Offsets) -> Vec<Instruction> {
         (LOAD_64, (1, 9), offsets.bucket, 0),
         (GO, (0, 0), BUCKET, 0),
     ]);
-    let of_time_wait = code.len();
-    code.extend([
-        (COPY, (1, 7), 0, 0),
-        (CALL, (0, 0), 0, SKC_TO_TIME_WAIT),
-        (IF_EQUAL, (0, 0), WRITE, 0),
-        (COPY, (9, 0), 0, 0),
-        // A FIN_WAIT_2 without a process is kept as a TIME_WAIT is.
-        (LOAD_8, (1, 9), offsets.time_wait_substate, 0),
-        (STORE_8, (10, 1), -27, 0),
-        (CALL, (0, 0), 0, JIFFIES),
-        (LOAD_64, (1, 9), offsets.time_wait_expires, 0),
-        (SUBTRACT_REGISTER, (1, 0), 0, 0),
-        (STORE_32, (10, 1), -12, 0),
-        (LOAD_32, (1, 9), offsets.stamp, 0),
-        (IF_NOT_EQUAL, (1, 0), 1, 0),
-        (OR, (8, 0), 0, UNSTAMPED),
-        (LOAD_64, (1, 9), offsets.time_wait_bucket, 0),
-    ]);
+    let time_wait = code.len();
+    code.extend(of_time_wait(offsets));
     let bucket = code.len();
     code.extend([
         (IF_EQUAL, (1, 0), WRITE, 0),
@@ -300,7 +310,7 @@ fn program(offsets: &Offsets) -> Vec<Instruction> {
         let target = match instruction.2 {
             END => end,
             WRITE => write,
-            OF_TIME_WAIT => of_time_wait,
+            OF_TIME_WAIT => time_wait,
             BUCKET => bucket,
             _ => continue,
         };
@@ -321,9 +331,10 @@ mod tests {
     use super::*;
 
     type Ends = (SocketAddr, SocketAddr);
+    type Told = (State, u32, Option<u32>, Option<u64>, u32);
 
     /// What both ways tell of each socket, timers aside.
-    fn told(row: &Row) -> (Ends, (State, u32, Option<u32>, Option<u64>, u32)) {
+    fn told(row: &Row) -> (Ends, Told) {
         let Row { socket, uid, cgroup, interface, .. } = row;
         ((socket.local(), socket.remote()), (socket.state, socket.inode, *uid, *cgroup, *interface))
     }
@@ -353,7 +364,9 @@ mod tests {
                 .unwrap()
                 .list(&query, |row| {
                     rows.extend([told(&row)]);
-                    only_v6.extend(row.socket.options.has(SocketOptions::V6_ONLY).then_some(row.socket.local_port));
+                    only_v6.extend(
+                        row.socket.options.has(SocketOptions::V6_ONLY).then_some(row.socket.local_port),
+                    );
                 })
                 .unwrap();
             assert!(rows.len() > 12, "{rows:?}");
@@ -362,7 +375,9 @@ mod tests {
                 let mut found_v6 = Vec::new();
                 read_at(&offsets, |Listed { row, .. }| {
                     found.extend([told(&row)]);
-                    found_v6.extend(row.socket.options.has(SocketOptions::V6_ONLY).then_some(row.socket.local_port));
+                    found_v6.extend(
+                        row.socket.options.has(SocketOptions::V6_ONLY).then_some(row.socket.local_port),
+                    );
                     if row.socket.state == State::TimeWait {
                         assert!((50_000..=60_000).contains(&row.socket.timer_ms), "{:?}", row.socket);
                     }

@@ -3,7 +3,7 @@
 //! Leaves out on purpose: threads with a descriptor table of their own (unshare(CLONE_FILES) in a thread), sockets
 //! on their way through a unix socket (SCM_RIGHTS), sockets that io_uring alone holds.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::MetadataExt;
@@ -56,6 +56,13 @@ pub(super) struct Found {
     pub(super) descriptor: u32,
 }
 
+/// What came of a walk that left processes out.
+pub(super) struct Searched {
+    pub(super) found: Vec<Found>,
+    pub(super) counts: HashMap<u32, u32>,
+    pub(super) unchanged: HashSet<u32>,
+}
+
 /// One pass over the processes, which any number of threads do together.
 pub(super) struct Walk {
     /// Inodes of the wanted sockets; none for all, when it is not known yet which there are.
@@ -73,6 +80,10 @@ pub(super) struct Walk {
     /// Descriptors of the processes that have many, so far.
     many: AtomicU64,
     found: Mutex<Vec<Found>>,
+    /// Processes with many descriptors that are left out as long as they have so many.
+    unchanged: HashMap<u32, u32>,
+    /// How many descriptors the processes have that have many.
+    counts: Mutex<HashMap<u32, u32>>,
     unreadable: Mutex<Vec<(u32, Unreadable)>>,
 }
 
@@ -91,6 +102,8 @@ impl Walk {
             shares: Mutex::default(),
             many: AtomicU64::new(0),
             found: Mutex::default(),
+            unchanged: HashMap::new(),
+            counts: Mutex::default(),
             unreadable: Mutex::default(),
         })
     }
@@ -98,6 +111,11 @@ impl Walk {
     /// A walk that can begin before the sockets are known, where all of them are wanted anyway.
     pub(super) fn ahead() -> Option<Self> {
         Self::new(None, OwnerSearch::All).ok()
+    }
+
+    /// A walk for the holders of every socket that leaves these processes out, as long as they have so many descriptors.
+    pub(super) fn but_for(unchanged: HashMap<u32, u32>) -> io::Result<Self> {
+        Ok(Self { unchanged, ..Self::new(None, OwnerSearch::All)? })
     }
 
     fn wants(&self, inode: u32) -> bool {
@@ -175,14 +193,25 @@ impl Walk {
         found
     }
 
+    /// What was found, how many descriptors processes with many have, and which of these were left out.
+    pub(super) fn end_with_counts(mut self, gaps: &mut Vec<Gap>) -> Searched {
+        let counts = std::mem::take(&mut self.counts).into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut unchanged = std::mem::take(&mut self.unchanged);
+        unchanged.retain(|pid, count| counts.get(pid) == Some(count));
+        Searched { found: self.end(gaps), counts, unchanged: unchanged.into_keys().collect() }
+    }
+
     /// The faster way into processes with many descriptors, where it is worth its start and may be had.
     fn iterator(&self) -> Option<&FileIterator> {
-        if self.many.load(Ordering::Relaxed) < WORTH_ITERATING || self.outstanding.is_some() {
-            return None;
-        }
         // Loaded once, however often a program looks.
         static ITERATOR: OnceLock<Option<FileIterator>> = OnceLock::new();
-        ITERATOR.get_or_init(FileIterator::load).as_ref()
+        if self.outstanding.is_some() {
+            return None;
+        }
+        match self.many.load(Ordering::Relaxed) < WORTH_ITERATING {
+            true => ITERATOR.get()?.as_ref(),
+            false => ITERATOR.get_or_init(FileIterator::load).as_ref(),
+        }
     }
 
     /// Searches a process by the iterator, and where that fails by its links.
@@ -209,6 +238,10 @@ impl Walk {
             Ok(descriptors) => {
                 let count = descriptors.count();
                 if count >= MANY {
+                    locked(&self.counts).insert(pid, count);
+                    if self.unchanged.get(&pid) == Some(&count) {
+                        return;
+                    }
                     self.many.fetch_add(count.into(), Ordering::Relaxed);
                     locked(&self.shares).push(Share::Whole(pid, count));
                 } else {
@@ -285,7 +318,7 @@ impl Walk {
 }
 
 /// A thread that panicked is joined and panics here too, so a poisoned lock is never seen.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -21,7 +21,7 @@ const KERNEL: u32 = 4;
 pub(super) fn find(sockets: &mut [Socket], search: OwnerSearch) -> Reading<Holdings> {
     let describer = match search {
         OwnerSearch::None => None,
-        OwnerSearch::All | OwnerSearch::First => Some(Describer::new()),
+        OwnerSearch::All | OwnerSearch::First | OwnerSearch::Remembered => Some(Describer::new()),
     };
     match describer {
         None => {
