@@ -27,6 +27,17 @@ pub enum User {
 }
 
 impl User {
+    /// A place for each user, the processes' after the others'.
+    fn place(self) -> usize {
+        match self {
+            Self::TimeWait => 0,
+            Self::Orphan => 1,
+            Self::Kernel => 2,
+            Self::Unseen => 3,
+            Self::Process(index) => index as usize + 4,
+        }
+    }
+
     /// Whose a socket is: of several holders the first.
     pub fn of(snapshot: &Snapshot, socket: &Socket) -> Self {
         match (socket.state, socket.owner_state) {
@@ -188,22 +199,21 @@ impl Census {
     }
 
     fn count_users(&mut self, snapshot: &Snapshot) {
-        let mut users: HashMap<User, Usage> = HashMap::new();
+        let mut users: Vec<Option<Usage>> = vec![None; snapshot.owners.len() + 4];
         for socket in &snapshot.sockets {
             let user = User::of(snapshot, socket);
-            let usage = users.entry(user).or_insert(Usage { user, tcp: States::default(), udp: 0 });
             match socket.transport {
-                Transport::Tcp => {
-                    usage.tcp.add(socket.state);
-                    self.tcp.add(socket.state);
-                }
-                Transport::Udp => {
-                    usage.udp += 1;
-                    self.udp += 1;
-                }
+                Transport::Tcp => self.tcp.add(socket.state),
+                Transport::Udp => self.udp += 1,
+            }
+            let Some(usage) = users.get_mut(user.place()) else { continue };
+            let usage = usage.get_or_insert(Usage { user, tcp: States::default(), udp: 0 });
+            match socket.transport {
+                Transport::Tcp => usage.tcp.add(socket.state),
+                Transport::Udp => usage.udp += 1,
             }
         }
-        self.users = users.into_values().collect();
+        self.users = users.into_iter().flatten().collect();
         self.users
             .sort_unstable_by_key(|usage| (std::cmp::Reverse(usage.tcp.total() + usage.udp), usage.user));
     }

@@ -54,7 +54,7 @@ pub enum OwnerSearch {
     /// Likely holders first, and stop at the first one of each socket.
     First,
     /// Every holder, as far as this process does not know it from a look within the last minute: for whoever looks again
-    /// and again.
+    /// and again. Bound sockets are then not looked for in every look as long as there are none.
     Remembered,
 }
 
@@ -89,7 +89,8 @@ pub struct Look {
     pub sockets: Option<SocketFilter>,
     /// Their owners.
     pub owners: OwnerSearch,
-    /// Sockets are counted and not shown: all of them, without queues and options, and of timers with TIME_WAIT's alone.
+    /// Sockets are counted and not shown: all of them, without users, cgroups, queues and options, and of timers with
+    /// TIME_WAIT's alone.
     /// That takes half the time where there are many.
     pub counting: bool,
     /// What else.

@@ -27,9 +27,8 @@ pub(super) fn find(
     let mut gaps = Vec::new();
     let mut holders = Holders::new(sockets);
     if search == OwnerSearch::Remembered {
-        let inodes = sockets.iter().map(|socket| socket.inode).filter(|inode| *inode != 0);
-        match remembered::holders(inodes, |inode| holders.indexes.contains_key(&inode), &mut gaps) {
-            Ok(found) => holders.note(sockets, found),
+        match remembered::holders(&holders.indexes, &mut gaps) {
+            Ok(found) => holders.note_at(sockets, found.into_iter()),
             Err(error) => gaps.push(no_processes(&error)),
         }
         let value = holders.assign(sockets);
@@ -60,10 +59,13 @@ fn no_processes(error: &std::io::Error) -> Gap {
     Gap::new("owners", GapReason::Denied, format!("/proc cannot be read: {error}"))
 }
 
+/// Indexes of sockets by their inodes.
+pub(super) type Indexes = HashMap<u32, u32, BuildHasherDefault<Spread>>;
+
 /// Who was found to hold which socket.
 struct Holders {
     /// Index of the socket with that inode.
-    indexes: HashMap<u32, u32, BuildHasherDefault<Spread>>,
+    indexes: Indexes,
     /// Indexes of sockets, and what refers to them.
     held: Vec<(u32, Found)>,
 }
@@ -82,8 +84,15 @@ impl Holders {
 
     /// Counts in the sockets what was found. What refers to no listed socket is left out.
     fn note(&mut self, sockets: &mut [Socket], found: Vec<Found>) {
-        let referring = |found: Found| Some((*self.indexes.get(&found.inode)?, found));
-        for (index, found) in found.into_iter().filter_map(referring) {
+        let indexes = std::mem::take(&mut self.indexes);
+        let referring = |found: Found| Some((*indexes.get(&found.inode)?, found));
+        self.note_at(sockets, found.into_iter().filter_map(referring));
+        self.indexes = indexes;
+    }
+
+    /// The same, for what refers to sockets at these indexes.
+    fn note_at(&mut self, sockets: &mut [Socket], found: impl Iterator<Item = (u32, Found)>) {
+        for (index, found) in found {
             let Some(socket) = sockets.get_mut(index as usize) else { continue };
             // The row counts to 65,535; a socket with more holders shows those that were found first.
             if let Some(count) = socket.holder_count.checked_add(1) {
@@ -138,7 +147,7 @@ impl Holders {
 
 /// A hash of inode numbers. The kernel gives them one after the other, so nobody can choose them to collide.
 #[derive(Default)]
-struct Spread(u64);
+pub(super) struct Spread(u64);
 
 impl Hasher for Spread {
     fn finish(&self) -> u64 {

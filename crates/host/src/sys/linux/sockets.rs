@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use super::netlink::{Listed, Refusal, SockDiag};
 use super::origins::{Key, Origins};
 use super::walk::Walk;
-use super::{kernel, namespace, owners, tcp_iterator};
+use super::{kernel, namespace, owners, remembered, tcp_iterator};
 use crate::sys::Sockets;
 use crate::{Error, OwnerSearch, SocketFilter};
 
@@ -60,8 +60,10 @@ fn read_by(
     // To list every TCP socket takes as long as to walk over all processes: both go on at once.
     let long = filter.transport != Some(Transport::Udp) && filter.local_ports.is_none();
     let ahead = if long && search == OwnerSearch::All { Walk::ahead() } else { None };
+    let remembered = search == OwnerSearch::Remembered;
+    let without_bound = remembered && !remembered::wants_bound(namespace);
     let (mut sockets, origins, burnt, mut gaps) = namespace::within(namespace, || {
-        let mut reader = read_lists(filter, ahead.as_ref(), way);
+        let mut reader = read_lists(filter, ahead.as_ref(), way, without_bound);
         if !reader.refused.is_empty() {
             reader.fall_back()?;
         }
@@ -69,19 +71,27 @@ fn read_by(
         let Reader { conversation, sockets, origins, burnt, gaps, .. } = reader;
         Ok((sockets, origins.describe(conversation.as_ref().ok()), burnt, gaps))
     })??;
+    if remembered && !without_bound {
+        remembered::note_bound(namespace, sockets.iter().any(|socket| socket.state == State::Bound));
+    }
     let holdings = owners::find(&mut sockets, &origins, search, ahead).into_value(&mut gaps);
     Ok(Reading { value: Sockets { sockets, origins, burnt, holdings }, gaps })
 }
 
 /// Reads every list that the filter asks for. To find bound sockets the kernel goes through all TCP sockets once
 /// more, which takes half as long as all the rest: that and UDP are read on a second thread. Who is done helps to walk.
-fn read_lists<'a>(filter: &'a SocketFilter, ahead: Option<&Walk>, way: Way) -> Reader<'a> {
+fn read_lists<'a>(
+    filter: &'a SocketFilter,
+    ahead: Option<&Walk>,
+    way: Way,
+    without_bound: bool,
+) -> Reader<'a> {
     let states: Vec<State> =
         State::ALL.into_iter().filter(|s| filter.states.is_empty() || filter.states.contains(s)).collect();
     let (bound, others): (Vec<_>, Vec<_>) = states.iter().partition(|state| **state == State::Bound);
     let tcp = filter.family.map_or(Table::Tcp, Table::TcpOf);
     let mut first = vec![(tcp, &others)];
-    let mut second = vec![(tcp, &bound)];
+    let mut second = if without_bound { Vec::new() } else { vec![(tcp, &bound)] };
     second.extend(Family::ALL.map(|family| (Table::UdpOf(family), &states)));
     for lists in [&mut first, &mut second] {
         lists.retain(|(table, states)| {
@@ -336,7 +346,7 @@ mod tests {
         };
         let filter = SocketFilter::default();
         namespace.run(|| {
-            let by_netlink = read_lists(&filter, None, Way::Rows);
+            let by_netlink = read_lists(&filter, None, Way::Rows, false);
             let mut refused = Reader { conversation: Err(Errno::PERM), ..Reader::new(&filter) };
             for table in [Table::Tcp, Table::UdpOf(Family::Ipv4), Table::UdpOf(Family::Ipv6)] {
                 refused.list_or_note(table, &State::ALL);

@@ -5,7 +5,8 @@
 //! Source: `net/ipv4/tcp_ipv4.c` (bpf_iter__tcp), `include/net/inet_hashtables.h` (inet_bind_bucket: both fields are -1
 //! as long as connect() alone gave the port), `include/net/sock.h` (the head of sock_common), `net/ipv4/inet_diag.c`
 //! (what a row means), [`super::bpf`]. Leaves out on purpose: sockets that are bound and neither listen nor have a peer,
-//! over which the kernel does not iterate; queues, options, and timers other than TIME_WAIT's.
+//! over which the kernel does not iterate; user, cgroup, queues, options, and timers other than TIME_WAIT's: each takes
+//! another line of the processor's cache.
 
 use std::sync::OnceLock;
 
@@ -22,8 +23,8 @@ use super::bpf::{
 };
 
 /// Local and remote address, 16 bytes each; local port (host order), remote port (network order); family, state, flags
-/// and the byte of sock_common with `skc_ipv6only`; inode, uid, interface, ticks left of TIME_WAIT; cgroup.
-const RECORD: usize = 64;
+/// and the byte of sock_common with `skc_ipv6only`; inode, interface, ticks left of TIME_WAIT; nothing.
+const RECORD: usize = 56;
 const BURNT: i32 = 1;
 const UNSTAMPED: i32 = 2;
 const AF_INET: i32 = 2;
@@ -55,9 +56,7 @@ struct Offsets {
     reuse_port: i16,
     local_v6: i16,
     remote_v6: i16,
-    uid: i16,
     inode: InodeAt,
-    cgroup: Option<[i16; 3]>,
 }
 
 /// Where a socket's inode number lies.
@@ -119,7 +118,7 @@ fn decode(record: &[u8; RECORD], tick_ns: i64) -> Option<Listed> {
     socket.inode = word(40);
     if state == State::TimeWait {
         // A timer that is overdue has a time before now.
-        let ticks = i64::from(word(52).cast_signed()).max(0);
+        let ticks = i64::from(word(48).cast_signed()).max(0);
         socket.timer_ms = u32::try_from(ticks * tick_ns / 1_000_000).unwrap_or(u32::MAX);
         let stamped = i32::from(flags) & UNSTAMPED == 0;
         let bit = if stamped { SocketOptions::TIMESTAMPS } else { 0 };
@@ -129,9 +128,7 @@ fn decode(record: &[u8; RECORD], tick_ns: i64) -> Option<Listed> {
     if state == State::Listen && family == Family::Ipv6 && reuse & only_v6 != 0 {
         socket.options.0 |= SocketOptions::V6_ONLY;
     }
-    let cgroup = u64::from_ne_bytes(part(record, 56));
-    let uid = (socket.inode != 0 || word(44) != 0).then_some(word(44));
-    let row = Row { socket, uid, cgroup: (cgroup != 0).then_some(cgroup), interface: word(48), cookie: 0 };
+    let row = Row { socket, uid: None, cgroup: None, interface: word(44), cookie: 0 };
     Some(Listed { row, burnt: i32::from(flags) & BURNT != 0 })
 }
 
@@ -152,8 +149,6 @@ fn offsets() -> Option<Offsets> {
         let distance = i32::from(member("socket_alloc", "vfs_inode")?) + i32::from(member("inode", "i_ino")?);
         Some(InodeAt::Behind(member("sock", "sk_socket")?, distance))
     };
-    let cgroup =
-        || Some([member("sock", "sk_cgrp_data")?, member("cgroup", "kn")?, member("kernfs_node", "id")?]);
     let timer = member("inet_timewait_sock", "tw_timer")?;
     Some(Offsets {
         function: btf.function("bpf_iter_tcp").ok()??,
@@ -166,9 +161,7 @@ fn offsets() -> Option<Offsets> {
         reuse_port: member("inet_bind_bucket", "fastreuseport")?,
         local_v6: member("sock_common", "skc_v6_rcv_saddr").unwrap_or(0),
         remote_v6: member("sock_common", "skc_v6_daddr").unwrap_or(0),
-        uid: member("sock", "sk_uid")?,
         inode: member("sock", "sk_ino").map(InodeAt::Socket).or_else(behind)?,
-        cgroup: cgroup(),
     })
 }
 
@@ -186,55 +179,49 @@ const fn copied(load: u8, store: u8, from: u8, offset: i16, to: i16) -> [Instruc
 /// What every socket has: ports, family, state, interface and addresses. Register 7 holds it.
 fn head(offsets: &Offsets) -> Vec<Instruction> {
     let mut code = vec![(SET, (1, 0), 0, 0)];
-    code.extend((-64..0).step_by(8).map(|at| (STORE_64, (10, 1), at, 0)));
+    code.extend((-56..0).step_by(8).map(|at| (STORE_64, (10, 1), at, 0)));
     for [load, store, offset, to] in [
-        [LOAD_16.into(), STORE_16.into(), 14, -32], // skc_num
-        [LOAD_16.into(), STORE_16.into(), 12, -30], // skc_dport
-        [LOAD_16.into(), STORE_8.into(), 16, -28],  // skc_family
-        [LOAD_8.into(), STORE_8.into(), 18, -27],   // skc_state
-        [LOAD_8.into(), STORE_8.into(), 19, -25],   // skc_reuse, skc_reuseport, skc_ipv6only
-        [LOAD_32.into(), STORE_32.into(), 20, -16], // skc_bound_dev_if
+        [LOAD_16.into(), STORE_16.into(), 14, -24], // skc_num
+        [LOAD_16.into(), STORE_16.into(), 12, -22], // skc_dport
+        [LOAD_16.into(), STORE_8.into(), 16, -20],  // skc_family
+        [LOAD_8.into(), STORE_8.into(), 18, -19],   // skc_state
+        [LOAD_8.into(), STORE_8.into(), 19, -17],   // skc_reuse, skc_reuseport, skc_ipv6only
+        [LOAD_32.into(), STORE_32.into(), 20, -12], // skc_bound_dev_if
     ] as [[i16; 4]; 6]
     {
         code.extend(copied(load as u8, store as u8, 7, offset, to));
     }
-    let ipv4 = [copied(LOAD_32, STORE_32, 7, 4, -64), copied(LOAD_32, STORE_32, 7, 0, -48)].concat();
+    let ipv4 = [copied(LOAD_32, STORE_32, 7, 4, -56), copied(LOAD_32, STORE_32, 7, 0, -40)].concat();
     let mut ipv6 = Vec::new();
-    for (from, to) in [(offsets.local_v6, -64), (offsets.remote_v6, -48)] {
+    for (from, to) in [(offsets.local_v6, -56), (offsets.remote_v6, -40)] {
         for word in (0..16).step_by(4) {
             ipv6.extend(copied(LOAD_32, STORE_32, 7, from + word, to + word));
         }
     }
     ipv6.push((GO, (0, 0), ipv4.len() as i16, 0));
-    code.push((LOAD_8, (1, 10), -28, 0));
+    code.push((LOAD_8, (1, 10), -20, 0));
     code.push((IF_EQUAL, (1, 0), ipv6.len() as i16, AF_INET));
     code.extend(ipv6);
     code.extend(ipv4);
     code
 }
 
-/// Inode, user and cgroup of a whole socket, which register 9 holds.
+/// The inode of a whole socket, which register 9 holds.
 fn whole(offsets: &Offsets) -> Vec<Instruction> {
     let mut code = Vec::new();
     match offsets.inode {
-        InodeAt::Socket(at) => code.extend(copied(LOAD_64, STORE_32, 9, at, -24)),
+        InodeAt::Socket(at) => code.extend(copied(LOAD_64, STORE_32, 9, at, -16)),
         InodeAt::Behind(pointer, distance) => code.extend([
             (LOAD_64, (3, 9), pointer, 0),
             (IF_EQUAL, (3, 0), 7, 0),
             (ADD, (3, 0), 0, distance),
             (COPY, (1, 10), 0, 0),
-            (ADD, (1, 0), 0, -72),
+            (ADD, (1, 0), 0, -64),
             (SET, (2, 0), 0, 8),
             (CALL, (0, 0), 0, PROBE_READ_KERNEL),
-            (LOAD_64, (1, 10), -72, 0),
-            (STORE_32, (10, 1), -24, 0),
+            (LOAD_64, (1, 10), -64, 0),
+            (STORE_32, (10, 1), -16, 0),
         ]),
-    }
-    code.extend(copied(LOAD_32, STORE_32, 9, offsets.uid, -20));
-    if let Some([data, node, id]) = offsets.cgroup {
-        code.extend([(LOAD_64, (1, 9), data, 0), (IF_EQUAL, (1, 0), 4, 0), (LOAD_64, (1, 1), node, 0)]);
-        code.push((IF_EQUAL, (1, 0), 2, 0));
-        code.extend(copied(LOAD_64, STORE_64, 1, id, -8));
     }
     code
 }
@@ -248,11 +235,11 @@ fn of_time_wait(offsets: &Offsets) -> [Instruction; 14] {
         (COPY, (9, 0), 0, 0),
         // A FIN_WAIT_2 without a process is kept as a TIME_WAIT is.
         (LOAD_8, (1, 9), offsets.time_wait_substate, 0),
-        (STORE_8, (10, 1), -27, 0),
+        (STORE_8, (10, 1), -19, 0),
         (CALL, (0, 0), 0, JIFFIES),
         (LOAD_64, (1, 9), offsets.time_wait_expires, 0),
         (SUBTRACT_REGISTER, (1, 0), 0, 0),
-        (STORE_32, (10, 1), -12, 0),
+        (STORE_32, (10, 1), -8, 0),
         (LOAD_32, (1, 9), offsets.stamp, 0),
         (IF_NOT_EQUAL, (1, 0), 1, 0),
         (OR, (8, 0), 0, UNSTAMPED),
@@ -261,13 +248,13 @@ fn of_time_wait(offsets: &Offsets) -> [Instruction; 14] {
 }
 
 /// The program. Its argument is a `bpf_iter__tcp`: meta at 0, sk_common at 8 (null at the end). Register 6 holds it, 7
-/// the socket, 8 the flags, 9 the socket as what it is. The stack: the record at -64, an inode number at -72.
+/// the socket, 8 the flags, 9 the socket as what it is. The stack: the record at -56, an inode number at -64.
 fn program(offsets: &Offsets) -> Vec<Instruction> {
     let mut code: Vec<Instruction> =
         vec![(COPY, (6, 1), 0, 0), (LOAD_64, (7, 6), 8, 0), (IF_EQUAL, (7, 0), END, 0), (SET, (8, 0), 0, 0)];
     code.extend(head(offsets));
     code.extend([
-        (LOAD_8, (1, 10), -27, 0), // skc_state
+        (LOAD_8, (1, 10), -19, 0), // skc_state
         (IF_EQUAL, (1, 0), WRITE, NEW_SYN_RECEIVED),
         (IF_EQUAL, (1, 0), OF_TIME_WAIT, TIME_WAIT),
         (COPY, (1, 7), 0, 0),
@@ -277,7 +264,7 @@ fn program(offsets: &Offsets) -> Vec<Instruction> {
     ]);
     code.extend(whole(offsets));
     code.extend([
-        (LOAD_8, (1, 10), -27, 0),
+        (LOAD_8, (1, 10), -19, 0),
         (IF_EQUAL, (1, 0), WRITE, LISTEN),
         (LOAD_64, (1, 9), offsets.bucket, 0),
         (GO, (0, 0), BUCKET, 0),
@@ -296,11 +283,11 @@ fn program(offsets: &Offsets) -> Vec<Instruction> {
     ]);
     let write = code.len();
     code.extend([
-        (STORE_8, (10, 8), -26, 0),
+        (STORE_8, (10, 8), -18, 0),
         (LOAD_64, (1, 6), 0, 0), // meta
         (LOAD_64, (1, 1), 0, 0), // meta->seq
         (COPY, (2, 10), 0, 0),
-        (ADD, (2, 0), 0, -64),
+        (ADD, (2, 0), 0, -56),
         (SET, (3, 0), 0, RECORD as i32),
         (CALL, (0, 0), 0, SEQ_WRITE),
     ]);
@@ -331,12 +318,12 @@ mod tests {
     use super::*;
 
     type Ends = (SocketAddr, SocketAddr);
-    type Told = (State, u32, Option<u32>, Option<u64>, u32);
+    type Told = (State, u32, u32);
 
     /// What both ways tell of each socket, timers aside.
     fn told(row: &Row) -> (Ends, Told) {
-        let Row { socket, uid, cgroup, interface, .. } = row;
-        ((socket.local(), socket.remote()), (socket.state, socket.inode, *uid, *cgroup, *interface))
+        let Row { socket, interface, .. } = row;
+        ((socket.local(), socket.remote()), (socket.state, socket.inode, *interface))
     }
 
     #[test]
