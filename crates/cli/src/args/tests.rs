@@ -657,8 +657,8 @@ fn the_help_of_every_verb_is_known() {
     mean and most. Time in which nobody looked is a gap and no zero. A file has one recorder; another
     one is refused. While the file cannot be written (a full disk, no rights) it is tried again with
     each look; of a recorder that is killed at most the last look is lost.
-    To take little, holders of sockets are asked for anew within a minute, and BOUND sockets, where there
-    were none, within 15 seconds.
+    To take little, who holds a known socket is looked up anew within a minute, and BOUND sockets,
+    where there were none, within 15 seconds.
     --install makes a unit of systemd's, or a task of Windows' Task Scheduler, with the options typed
     beside it; it shows its plan and asks first, and portolan undo takes it back.
     Exit codes: 0 ended; 1 another recorder has the file; 2 it could not be written or looked at, or
