@@ -4,6 +4,8 @@
 
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::{Ready, Server, Site, installed};
 use crate::Namespace;
@@ -32,8 +34,14 @@ pub fn minissdpd(namespace: &Namespace) -> Server {
         request.push(u8::try_from(text.len()).expect("it is short: one byte of 7 bits"));
         request.extend(text.as_bytes());
     }
-    // The socket is there before the port is, and what was written counts when it is read.
-    let registered = UnixStream::connect(&socket).and_then(|mut stream| stream.write_all(&request));
-    registered.expect("minissdpd takes registrations");
+    // On a busy machine it has the port for a while before it listens on the socket.
+    let until = Instant::now() + Duration::from_secs(10);
+    let mut stream = loop {
+        match UnixStream::connect(&socket) {
+            Err(_) if Instant::now() < until => thread::sleep(Duration::from_millis(20)),
+            connected => break connected.expect("minissdpd takes registrations"),
+        }
+    };
+    stream.write_all(&request).expect("minissdpd takes registrations");
     server
 }
