@@ -156,6 +156,8 @@ mod tests {
     fn a_process_is_searched_anew_once_it_has_other_descriptors_or_lost_a_listed_socket() {
         let namespace = portolan_testbed::Namespace::new();
         let held = Held::new(&namespace, "tcp-listen 127.0.0.1:0 --count 100");
+        // Where no process but the searched one has many descriptors, each search is one of everything.
+        let _other = Held::new(&namespace, "tcp-listen 127.0.0.1:0 --count 100");
         let mut memory = Memory::default();
         let missing = |inode| Compared { missing: HashSet::from([inode]), ..Compared::default() };
         memory.search(&Compared::default()).unwrap();

@@ -198,11 +198,13 @@ impl<'a> Reader<'a> {
             }
             keep(filter, listed.row, sockets, origins);
         });
-        match read {
-            Ok(()) => self.burnt = Some(burnt),
-            Err(_) => sockets.clear(),
+        let went_well = read.is_ok();
+        match went_well {
+            true => self.burnt = Some(burnt),
+            // Whoever wants to know what the buckets say asks again, and is told why not.
+            false => sockets.clear(),
         }
-        self.burnt.is_some()
+        went_well
     }
 
     fn list_or_note(&mut self, table: Table, states: &[State]) {

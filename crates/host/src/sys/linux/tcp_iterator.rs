@@ -180,17 +180,15 @@ const fn copied(load: u8, store: u8, from: u8, offset: i16, to: i16) -> [Instruc
 fn head(offsets: &Offsets) -> Vec<Instruction> {
     let mut code = vec![(SET, (1, 0), 0, 0)];
     code.extend((-56..0).step_by(8).map(|at| (STORE_64, (10, 1), at, 0)));
-    for [load, store, offset, to] in [
-        [LOAD_16.into(), STORE_16.into(), 14, -24], // skc_num
-        [LOAD_16.into(), STORE_16.into(), 12, -22], // skc_dport
-        [LOAD_16.into(), STORE_8.into(), 16, -20],  // skc_family
-        [LOAD_8.into(), STORE_8.into(), 18, -19],   // skc_state
-        [LOAD_8.into(), STORE_8.into(), 19, -17],   // skc_reuse, skc_reuseport, skc_ipv6only
-        [LOAD_32.into(), STORE_32.into(), 20, -12], // skc_bound_dev_if
-    ] as [[i16; 4]; 6]
-    {
-        code.extend(copied(load as u8, store as u8, 7, offset, to));
-    }
+    let members = [
+        copied(LOAD_16, STORE_16, 7, 14, -24), // skc_num
+        copied(LOAD_16, STORE_16, 7, 12, -22), // skc_dport
+        copied(LOAD_16, STORE_8, 7, 16, -20),  // skc_family
+        copied(LOAD_8, STORE_8, 7, 18, -19),   // skc_state
+        copied(LOAD_8, STORE_8, 7, 19, -17),   // skc_reuse, skc_reuseport, skc_ipv6only
+        copied(LOAD_32, STORE_32, 7, 20, -12), // skc_bound_dev_if
+    ];
+    code.extend(members.concat());
     let ipv4 = [copied(LOAD_32, STORE_32, 7, 4, -56), copied(LOAD_32, STORE_32, 7, 0, -40)].concat();
     let mut ipv6 = Vec::new();
     for (from, to) in [(offsets.local_v6, -56), (offsets.remote_v6, -40)] {
@@ -208,10 +206,9 @@ fn head(offsets: &Offsets) -> Vec<Instruction> {
 
 /// The inode of a whole socket, which register 9 holds.
 fn whole(offsets: &Offsets) -> Vec<Instruction> {
-    let mut code = Vec::new();
     match offsets.inode {
-        InodeAt::Socket(at) => code.extend(copied(LOAD_64, STORE_32, 9, at, -16)),
-        InodeAt::Behind(pointer, distance) => code.extend([
+        InodeAt::Socket(at) => copied(LOAD_64, STORE_32, 9, at, -16).to_vec(),
+        InodeAt::Behind(pointer, distance) => vec![
             (LOAD_64, (3, 9), pointer, 0),
             (IF_EQUAL, (3, 0), 7, 0),
             (ADD, (3, 0), 0, distance),
@@ -221,9 +218,8 @@ fn whole(offsets: &Offsets) -> Vec<Instruction> {
             (CALL, (0, 0), 0, PROBE_READ_KERNEL),
             (LOAD_64, (1, 10), -64, 0),
             (STORE_32, (10, 1), -16, 0),
-        ]),
+        ],
     }
-    code
 }
 
 /// State, time left and timestamps of a TIME_WAIT, which register 7 holds; leaves its bucket in register 1.
