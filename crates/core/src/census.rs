@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::room::{self, Ask, Call, Connections, Left, Tuple};
+use crate::room::{self, Ask, Call, Connections, Left, Tuple, TupleMap};
 use crate::snapshot::Snapshot;
 use crate::socket::{Family, OwnerState, Socket, State, Transport};
 use crate::wording;
@@ -235,7 +235,7 @@ pub const fn wildcard(family: Family) -> IpAddr {
 
 /// Who uses these destinations.
 pub fn towards(snapshot: &Snapshot, connections: &Connections, wanted: Vec<(Tuple, Left)>) -> Vec<Towards> {
-    let places: HashMap<Tuple, usize> =
+    let places: TupleMap<usize> =
         wanted.iter().enumerate().map(|(place, (tuple, _))| (*tuple, place)).collect();
     let mut states = vec![States::default(); wanted.len()];
     let mut users: Vec<HashMap<User, u32>> = vec![HashMap::new(); wanted.len()];

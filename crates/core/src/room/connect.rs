@@ -9,6 +9,8 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
+use foldhash::fast::RandomState;
+
 use super::time_wait::{Use, keeps};
 use super::{Base, Left, Room, Unknown, auto_reuse, base, in_range};
 use crate::cause::is_windows;
@@ -26,6 +28,10 @@ pub struct Tuple {
     /// Which interface the sockets are bound to: 0 for none, else a number of this snapshot's own.
     pub interface: u32,
 }
+
+/// Every socket is looked up by its tuple, for which the standard library's hash takes most of the time. This one is
+/// seeded too, since peers choose their addresses.
+pub(crate) type TupleMap<T> = HashMap<Tuple, T, RandomState>;
 
 /// How many ports towards a destination are in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,7 +59,7 @@ pub struct Connections {
     interfaces: Vec<u32>,
     burnt: PortSet,
     perhaps_burnt: PortSet,
-    tallies: HashMap<Tuple, Tally>,
+    tallies: TupleMap<Tally>,
     /// The kernel walks the range in steps of two (Linux).
     by_parity: bool,
 }
@@ -71,7 +77,7 @@ pub fn connections(snapshot: &Snapshot, family: Family) -> Option<Connections> {
     let mut found = Connections {
         burnt: snapshot.burnt.iter().flatten().copied().collect(),
         perhaps_burnt: PortSet::new(),
-        tallies: HashMap::new(),
+        tallies: TupleMap::default(),
         by_parity: !is_windows(snapshot),
         base,
         interfaces,

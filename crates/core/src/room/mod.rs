@@ -26,6 +26,7 @@ use std::net::{IpAddr, SocketAddr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use connect::TupleMap;
 pub use connect::{Connections, Tuple, connections};
 
 use crate::conflict::{Answer, Bind};
