@@ -174,7 +174,7 @@ fn killed_two_hundred_times_it_loses_nothing_that_was_there_before() {
 }
 
 #[test]
-fn a_full_disk_costs_the_looks_of_that_time_and_nothing_else() {
+fn of_a_full_disk_nothing_is_lost_but_what_it_could_not_hold_when_it_is_killed() {
     let namespace = Namespace::new();
     let folder = Folder::new(&namespace);
     // Waits for what it says, never for a time; the disk is filled, and emptied again.
@@ -196,15 +196,19 @@ fn a_full_disk_costs_the_looks_of_that_time_and_nothing_else() {
     let (told, errors) =
         ["told", "errors"].map(|name| fs::read_to_string(folder.file(name)).unwrap_or_default()).into();
     assert_eq!(answer.code, Some(0), "{answer}\n{told}\n{errors}");
-    let full: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let not_kept: Vec<&Value> = full.iter().filter(|told| told["event"] == "not-kept").collect();
+    let lines: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |event: &str| lines.iter().filter(|told| told["event"] == event).collect::<Vec<_>>();
+    let (not_kept, again) = (of("not-kept"), of("kept-again"));
     assert_eq!(not_kept.len(), 1, "it is said once: {told}");
     let text = not_kept[0]["text"].as_str().unwrap();
     assert!(text.contains("its disk is full; make room"), "{text}");
     let (full, after) = (assert_whole(&folder.file("full.db")), assert_whole(&folder.file("after.db")));
     assert!(last_look(&after) > last_look(&full));
-    let runs = series(&after, What::Total)[0].runs.len();
-    assert!(runs >= 2, "the time in which nothing could be kept is a gap: {runs}");
+    let waited = again[0]["text"].as_str().unwrap();
+    assert!(waited.ends_with(" that waited kept, 0 lost"), "{waited}");
+    let begun = not_kept[0]["at_ms"].as_u64().unwrap();
+    let has_first = |store: &Store| series(store, What::Total)[0].points().any(|point| point.at_ms == begun);
+    assert!(has_first(&after) && !has_first(&full), "the look that found the disk full waited: {told}");
 }
 
 #[test]

@@ -71,7 +71,8 @@ impl Recorder {
         Ok(Self { connection, path: path.to_owned(), options, last: None })
     }
 
-    /// Keeps a look. Where that fails nothing of it is kept, the file is as it was, and the next look may be tried.
+    /// Keeps a look. Where that fails it may be tried again: nothing of it is kept and the file is as it was, unless
+    /// [`Self::last_ms`] is its time, and only the log could not be put into the file.
     pub fn append(&mut self, entry: &Entry) -> Result<Appended, Error> {
         let wrong = |error| Error::of("write", &self.path, &error);
         let transaction =
@@ -82,6 +83,11 @@ impl Recorder {
         self.last = Some(last);
         appended.log_kept = !self.empty_log()?;
         Ok(appended)
+    }
+
+    /// When the last look was taken that this recorder kept, milliseconds since 1970-01-01 UTC.
+    pub fn last_ms(&self) -> Option<u64> {
+        self.last.as_ref().map(|last| last.at_ms)
     }
 
     /// Puts the log into the file; false where a reader is in the way.

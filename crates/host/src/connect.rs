@@ -36,6 +36,10 @@ pub fn resolve(
     limit: Duration,
 ) -> Result<Vec<SocketAddr>, Error> {
     let doing = format!("resolve '{}'", host.escape_debug());
+    let failed = |source: io::Error| {
+        let text = format!("{source}; check the name, or type an address");
+        Error::new(doing, io::Error::new(source.kind(), text))
+    };
     let (answer, answered) = mpsc::channel();
     let (namespace, host) = (namespace.clone(), host.to_owned());
     // The C library's resolver cannot be told to stop: a thread that is left behind can.
@@ -45,8 +49,8 @@ pub fn resolve(
         let _ = answer.send(sys::within(&namespace, addresses));
     });
     match answered.recv_timeout(limit) {
-        Ok(addresses) => addresses?.map_err(|source| Error::new(doing, source)),
-        Err(_) => Err(Error::new(doing, io::Error::from(io::ErrorKind::TimedOut))),
+        Ok(addresses) => addresses?.map_err(failed),
+        Err(_) => Err(failed(io::Error::from(io::ErrorKind::TimedOut))),
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! What is kept of a look is decided in `portolan_core::record`, how it is kept in `portolan_history`. Here are the
 //! looks, the pauses, what is said meanwhile, and what is done when the file cannot be written: it is tried again with
-//! every look, and nothing that was kept is lost.
+//! every look, which waits meanwhile, and nothing that was kept is lost.
 
 mod looks;
+mod recording;
 mod set_up;
 mod show;
 mod typed;
@@ -14,17 +15,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use portolan_core::record::Entry;
-use portolan_history::{Appended, Keep, Kind, Options, Recorder, Store};
+use portolan_history::{Keep, Kind, Options, Store};
 use portolan_host::recording::Held;
 use portolan_host::sys::{self, EndSignals};
 
 use crate::changing::Consent;
 use crate::command::{Command, News, Output, Stream, Tell};
-use crate::exit::{Exit, Misuse, Refused};
+use crate::exit::{Exit, Misuse};
 use crate::source::Session;
 use crate::typed::seconds;
 use looks::Looks;
+use recording::{Kept, Recording};
 use show::{Event, Happened};
 
 pub(super) use show::schema;
@@ -50,7 +51,8 @@ The file is SQLite's, in WAL mode. Between two looks it is whole by itself and m
 it is; --copy is whole at any moment. Looks are rolled up to minutes and hours, with their least,
 mean and most. Time in which nobody looked is a gap and no zero. A file has one recorder; another
 one is refused. While the file cannot be written (a full disk, no rights) it is tried again with
-each look; of a recorder that is killed at most the last look is lost.
+each look, and up to 240 looks wait in memory; of a recorder that is killed these and at most the
+last look are lost.
 To take little, who holds a known socket is looked up anew within a minute, and BOUND sockets,
 where there were none, within 15 seconds.
 --install makes a unit of systemd's, or a task of Windows' Task Scheduler, with the options typed
@@ -139,74 +141,6 @@ fn copy(file: &Path, to: &Path) -> Result<Output> {
     Ok(Output::Report(Happened::new(Event::Copied, span.map_or(0, |span| span.until_ms), to).report()))
 }
 
-/// How the attempt to keep a look went.
-enum Kept {
-    /// It is in the file.
-    Kept(Appended),
-    /// It is not; the next one may be.
-    Not(portolan_history::Error),
-}
-
-/// The file while it is recorded into.
-struct Recording<'a> {
-    record: &'a Record,
-    file: &'a Path,
-    // Closed before the lock is let go.
-    recorder: Option<Recorder>,
-    held: Held,
-}
-
-impl<'a> Recording<'a> {
-    fn begin(record: &'a Record, file: &'a Path) -> Result<Self> {
-        let held = hold(file)?;
-        let recorder = Recorder::open(file, record.options())?;
-        Ok(Self { record, file, recorder: Some(recorder), held })
-    }
-
-    /// Keeps a look. A file that could not be written is opened anew: what was wrong with it may be over.
-    fn keep(&mut self, entry: &Entry) -> Kept {
-        let mut recorder = match self.recorder.take() {
-            Some(recorder) => recorder,
-            None => match Recorder::open(self.file, self.record.options()) {
-                Ok(recorder) => recorder,
-                Err(error) => return Kept::Not(error),
-            },
-        };
-        match recorder.append(entry) {
-            Ok(appended) => {
-                self.recorder = Some(recorder);
-                Kept::Kept(appended)
-            }
-            Err(error) => Kept::Not(error),
-        }
-    }
-
-    /// Whether another file lies there now, or none: then recording goes on in that one, or a new one.
-    fn follow_path(&mut self) -> Result<bool> {
-        if self.held.stands() {
-            return Ok(false);
-        }
-        self.recorder = None;
-        self.held = hold(self.file)?;
-        self.recorder = Some(Recorder::open(self.file, self.record.options())?);
-        Ok(true)
-    }
-}
-
-/// The file's lock; refuses where another recorder has it, and says which.
-fn hold(file: &Path) -> Result<Held> {
-    if let Some(held) = Held::new(file)? {
-        return Ok(held);
-    }
-    let other = Store::read(file).and_then(|store| store.span()).ok().flatten();
-    let who = other.map_or_else(String::new, |span| format!(" (pid {})", span.run.pid));
-    Err(Refused(format!(
-        "another recorder{who} has {}: end that one, or name another file with --file",
-        file.display()
-    ))
-    .into())
-}
-
 impl Record {
     fn options(&self) -> Options {
         Options {
@@ -227,21 +161,25 @@ impl Record {
         let mut is_first = true;
         loop {
             let entry = looks.look()?;
+            let at_ms = entry.at_ms;
             if recording.follow_path()? {
-                tell(News::Report(Happened::new(Event::Replaced, entry.at_ms, file).report()))?;
+                tell(News::Report(Happened::new(Event::Replaced, at_ms, file).report()))?;
             }
-            let kept = recording.keep(&entry);
+            let begun = is_first.then(|| Happened::new(Event::Begun, at_ms, file).with_gaps(&entry.gaps));
+            let kept = recording.keep(entry);
             if let Kept::Not(error) = &kept
-                && (is_first || matches!(error.kind, Kind::Damaged | Kind::Foreign | Kind::Newer))
+                && (begun.is_some() || matches!(error.kind, Kind::Damaged | Kind::Foreign | Kind::Newer))
             {
                 return Err(error.clone().into());
             }
-            if std::mem::take(&mut is_first) && !self.once {
-                let begun = Happened::new(Event::Begun, entry.at_ms, file);
-                tell(News::Report(begun.with_interval(self.interval).with_gaps(&entry.gaps).report()))?;
+            is_first = false;
+            if let Some(begun) = begun
+                && !self.once
+            {
+                tell(News::Report(begun.with_interval(self.interval).report()))?;
                 sys::tell_started();
             }
-            for news in trouble.told(&kept, entry.at_ms, file) {
+            for news in trouble.told(&kept, at_ms, file) {
                 tell(News::Report(news.report()))?;
             }
             let now = Instant::now();
@@ -254,40 +192,39 @@ impl Record {
                 break;
             }
         }
-        Ok(if trouble.missed > 0 { Exit::Unclear } else { Exit::Fine })
+        Ok(if recording.any_lacking() { Exit::Unclear } else { Exit::Fine })
     }
 }
 
-/// Looks that could not be kept.
+/// What was said of a file that cannot be written.
 #[derive(Default)]
-struct Trouble {
-    missed: u64,
-    told: Option<Kind>,
-}
+struct Trouble(Option<Kind>);
 
 impl Trouble {
     /// What a look has to tell: what came and went, and that the file cannot be written, or can again.
     fn told(&mut self, kept: &Kept, at_ms: u64, file: &Path) -> Vec<Happened> {
         let happened = |event| Happened::new(event, at_ms, file);
-        let appended = match kept {
+        let (appended, lost) = match kept {
             Kept::Not(error) => {
-                self.missed += 1;
                 // Once, and again where the reason is another.
-                let is_new = self.told.replace(error.kind) != Some(error.kind);
+                let is_new = self.0.replace(error.kind) != Some(error.kind);
                 let news =
                     happened(Event::NotKept).with_text(format!("{error}; it is tried again with each look"));
                 return is_new.then_some(news).into_iter().collect();
             }
-            Kept::Kept(appended) => appended,
+            Kept::Kept { appended, lost } => (appended, *lost),
         };
         let mut news = Vec::new();
-        if self.told.take().is_some() {
-            news.push(happened(Event::KeptAgain).with_missed(std::mem::take(&mut self.missed)));
+        if self.0.take().is_some() {
+            // The last one is that of now.
+            news.push(happened(Event::KeptAgain).with_looks(appended.len().saturating_sub(1), lost));
         }
-        news.extend(appended.clock_back_ms.map(|ms| happened(Event::ClockBack).with_ms(ms)));
         let finding = |event, found: &portolan_core::record::Found| happened(event).with_finding(found);
-        news.extend(appended.told.went.iter().map(|found| finding(Event::FindingWent, found)));
-        news.extend(appended.told.came.iter().map(|found| finding(Event::FindingCame, found)));
+        for appended in appended {
+            news.extend(appended.clock_back_ms.map(|ms| happened(Event::ClockBack).with_ms(ms)));
+            news.extend(appended.told.went.iter().map(|found| finding(Event::FindingWent, found)));
+            news.extend(appended.told.came.iter().map(|found| finding(Event::FindingCame, found)));
+        }
         news
     }
 }

@@ -100,8 +100,9 @@ impl Happened {
         Self { gaps: Some(gaps.to_vec()), ..self }
     }
 
-    pub(super) fn with_missed(self, missed: u64) -> Self {
-        let text = format!("{} can be written again; {} lacking", self.file, counted(missed, "look"));
+    pub(super) fn with_looks(self, kept: usize, lost: u64) -> Self {
+        let kept = counted(kept as u64, "look");
+        let text = format!("{} can be written again: {kept} that waited kept, {lost} lost", self.file);
         Self { text, ..self }
     }
 
