@@ -5,12 +5,15 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::net::UdpSocket;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fd::AsFd;
 use rustix::process::{Pid, Signal, kill_process};
@@ -118,11 +121,33 @@ impl Namespace {
     /// Gives loopback one more address: `192.0.2.1/32`.
     #[track_caller]
     pub fn add_address(&self, address: &str) {
-        let mut arguments = vec!["-n", self.name(), "address", "add", address, "dev", "lo"];
+        self.assign("lo", address);
+        self.await_own(address);
+    }
+
+    #[track_caller]
+    fn assign(&self, interface: &str, address: &str) {
+        let mut arguments = vec!["-n", self.name(), "address", "add", address, "dev", interface];
         if address.contains(':') {
             arguments.push("nodad");
         }
         ip(&arguments);
+    }
+
+    /// Waits until an address can be reached from inside: the kernel adds the route to an IPv6 address of its own later, on
+    /// a thread that a busy machine keeps waiting.
+    #[track_caller]
+    fn await_own(&self, address: &str) {
+        let address = address.split('/').next().unwrap_or(address);
+        let until = Instant::now() + Duration::from_secs(10);
+        let reach = || UdpSocket::bind("[::]:0").and_then(|socket| socket.connect((address, 9)));
+        while address.contains(':')
+            && let Err(error) = self.run(reach)
+            && error.kind() == ErrorKind::NetworkUnreachable
+        {
+            assert!(Instant::now() < until, "{address} in {}: {error}", self.name());
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Lays a cable (a veth pair) to another namespace, with an address (`10.0.0.1/24`, `2001:db8::1/64`) at each end.
@@ -137,6 +162,8 @@ impl Namespace {
         ]);
         self.raise(&interface, address);
         other.raise(&interface, other_address);
+        self.await_own(address);
+        other.await_own(other_address);
         interface
     }
 
@@ -148,11 +175,7 @@ impl Namespace {
     /// Gives an interface an address, and sets it up.
     #[track_caller]
     pub(crate) fn raise(&self, interface: &str, address: &str) {
-        let mut arguments = vec!["-n", self.name(), "address", "add", address, "dev", interface];
-        if address.contains(':') {
-            arguments.push("nodad");
-        }
-        ip(&arguments);
+        self.assign(interface, address);
         ip(&["-n", self.name(), "link", "set", interface, "up", "txqueuelen", "10000"]);
     }
 
