@@ -205,7 +205,7 @@ fn of_a_full_disk_nothing_is_lost_but_what_it_could_not_hold_when_it_is_killed()
     let (full, after) = (assert_whole(&folder.file("full.db")), assert_whole(&folder.file("after.db")));
     assert!(last_look(&after) > last_look(&full));
     let waited = again[0]["text"].as_str().unwrap();
-    assert!(waited.ends_with(" that waited kept, 0 lost"), "{waited}");
+    assert!(waited.ends_with(" are kept and 0 lost"), "{waited}");
     let begun = not_kept[0]["at_ms"].as_u64().unwrap();
     let has_first = |store: &Store| series(store, What::Total)[0].points().any(|point| point.at_ms == begun);
     assert!(has_first(&after) && !has_first(&full), "the look that found the disk full waited: {told}");

@@ -29,14 +29,14 @@ pub struct Options {
 /// What a look that was kept has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Appended {
+    /// When it was taken, milliseconds since 1970-01-01 UTC.
+    pub at_ms: u64,
     /// Findings that came and went.
     pub told: Told,
     /// Which ranges or reservations changed, or were written down for the first time since the machine's start.
     pub settings: Vec<&'static str>,
     /// The clock went back by so much since the last look, milliseconds.
     pub clock_back_ms: Option<u64>,
-    /// The file could not take in its log: a reader holds it. A copy of the file alone lacks what came since.
-    pub log_kept: bool,
 }
 
 /// What the next look follows.
@@ -71,34 +71,27 @@ impl Recorder {
         Ok(Self { connection, path: path.to_owned(), options, last: None })
     }
 
-    /// Keeps a look. Where that fails it may be tried again: nothing of it is kept and the file is as it was, unless
-    /// [`Self::last_ms`] is its time, and only the log could not be put into the file.
+    /// Keeps a look. Where that fails nothing of it is kept and the file is as it was: it may be tried again.
     pub fn append(&mut self, entry: &Entry) -> Result<Appended, Error> {
         let wrong = |error| Error::of("write", &self.path, &error);
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(wrong)?;
-        let (last, mut appended) =
+        let (last, appended) =
             append(&transaction, entry, self.last.as_ref(), &self.options).map_err(wrong)?;
         transaction.commit().map_err(wrong)?;
         self.last = Some(last);
-        appended.log_kept = !self.empty_log()?;
+        // What was committed is kept, also where the log has to stay: a reader holds it, or the disk is full. The next
+        // look does it as well.
+        let _ = self.empty_log();
         Ok(appended)
     }
 
-    /// When the last look was taken that this recorder kept, milliseconds since 1970-01-01 UTC.
-    pub fn last_ms(&self) -> Option<u64> {
-        self.last.as_ref().map(|last| last.at_ms)
-    }
-
-    /// Puts the log into the file; false where a reader is in the way.
-    fn empty_log(&self) -> Result<bool, Error> {
-        let wrong = |error| Error::of("write", &self.path, &error);
-        // Nobody is waited for: the next look does it as well.
-        self.connection.busy_timeout(std::time::Duration::ZERO).map_err(wrong)?;
-        let busy =
-            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
-        self.connection.busy_timeout(schema::PATIENCE).map_err(wrong)?;
-        busy.map(|busy| !busy).map_err(wrong)
+    /// Puts the log into the file, unless a reader is in the way: nobody is waited for.
+    fn empty_log(&self) -> rusqlite::Result<()> {
+        self.connection.busy_timeout(std::time::Duration::ZERO)?;
+        let done = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        self.connection.busy_timeout(schema::PATIENCE)?;
+        done
     }
 
     /// Copies the file as it is after the last look, whole, to one that is not there yet.
@@ -161,7 +154,7 @@ fn append(
         // Names that nobody had for years may be gone.
         now.known.clear();
     }
-    Ok((now, Appended { told, settings, clock_back_ms, log_kept: false }))
+    Ok((now, Appended { at_ms: entry.at_ms, told, settings, clock_back_ms }))
 }
 
 /// After every look that is or was there.

@@ -659,7 +659,7 @@ fn the_help_of_every_verb_is_known() {
     each look, and up to 240 looks wait in memory; of a recorder that is killed these and at most the
     last look are lost.
     To take little, who holds a known socket is looked up anew within a minute, and BOUND sockets,
-    where there were none, within 15 seconds.
+    where there were none, within 30 seconds.
     --install makes a unit of systemd's, or a task of Windows' Task Scheduler, with the options typed
     beside it; it shows its plan and asks first, and portolan undo takes it back.
     Exit codes: 0 ended; 1 another recorder has the file; 2 it could not be written or looked at, or

@@ -54,7 +54,7 @@ one is refused. While the file cannot be written (a full disk, no rights) it is 
 each look, and up to 240 looks wait in memory; of a recorder that is killed these and at most the
 last look are lost.
 To take little, who holds a known socket is looked up anew within a minute, and BOUND sockets,
-where there were none, within 15 seconds.
+where there were none, within 30 seconds.
 --install makes a unit of systemd's, or a task of Windows' Task Scheduler, with the options typed
 beside it; it shows its plan and asks first, and portolan undo takes it back.
 Exit codes: 0 ended; 1 another recorder has the file; 2 it could not be written or looked at, or
@@ -219,8 +219,10 @@ impl Trouble {
             // The last one is that of now.
             news.push(happened(Event::KeptAgain).with_looks(appended.len().saturating_sub(1), lost));
         }
-        let finding = |event, found: &portolan_core::record::Found| happened(event).with_finding(found);
         for appended in appended {
+            // A look that waited tells of its own time.
+            let happened = |event| Happened::new(event, appended.at_ms, file);
+            let finding = |event, found: &portolan_core::record::Found| happened(event).with_finding(found);
             news.extend(appended.clock_back_ms.map(|ms| happened(Event::ClockBack).with_ms(ms)));
             news.extend(appended.told.went.iter().map(|found| finding(Event::FindingWent, found)));
             news.extend(appended.told.came.iter().map(|found| finding(Event::FindingCame, found)));

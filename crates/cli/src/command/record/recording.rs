@@ -77,12 +77,8 @@ impl<'a> Recording<'a> {
             None => Recorder::open(self.file, self.record.options())?,
         };
         while let Some(entry) = self.waiting.front() {
-            let result = recorder.append(entry);
-            // What went wrong after that leaves it in the file.
-            if recorder.last_ms() == Some(entry.at_ms) {
-                self.waiting.pop_front();
-            }
-            self.appended.push(result?);
+            self.appended.push(recorder.append(entry)?);
+            self.waiting.pop_front();
         }
         self.recorder = Some(recorder);
         Ok(())

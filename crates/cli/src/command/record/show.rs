@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::advice::severity;
 use crate::cells::{Column, Table};
 use crate::report::{Block, Line, Report, Tone};
-use crate::text::{counted, moment, span};
+use crate::text::{moment, span};
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -101,8 +101,10 @@ impl Happened {
     }
 
     pub(super) fn with_looks(self, kept: usize, lost: u64) -> Self {
-        let kept = counted(kept as u64, "look");
-        let text = format!("{} can be written again: {kept} that waited kept, {lost} lost", self.file);
+        let text = format!(
+            "{} can be written again; of the looks taken meanwhile {kept} are kept and {lost} lost",
+            self.file
+        );
         Self { text, ..self }
     }
 

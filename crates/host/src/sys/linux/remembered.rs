@@ -22,8 +22,8 @@ use crate::Namespace;
 /// After this long everything is searched anew.
 const LASTS: Duration = Duration::from_secs(60);
 
-/// Where there were no bound sockets, they are looked for after this long: two looks of three go without, every 5 s.
-const NO_BOUND_LASTS: Duration = Duration::from_secs(14);
+/// Where there were no bound sockets, they are looked for after this long: five looks of six go without, every 5 s.
+const NO_BOUND_LASTS: Duration = Duration::from_secs(29);
 
 /// Whether bound sockets of that namespace are to be looked for.
 pub(super) fn wants_bound(namespace: &Namespace) -> bool {
