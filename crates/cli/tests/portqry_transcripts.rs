@@ -1,4 +1,4 @@
-//! The transcripts of PortQry 1 against real servers: each line of them comes out alike and in its order, names, addresses
+//! The transcripts of PortQry 1 against real servers: each line of them comes out alike and in its order; names, addresses
 //! and what a server says of itself aside. Version 2 prints more between them.
 #![cfg(target_os = "linux")]
 
@@ -6,7 +6,8 @@ use portolan_testbed::servers::domain_controller;
 use portolan_testbed::{Answer, Held, Namespace, program};
 
 /// What was typed, and what came out. Source: transcripts of PortQry 1 in public articles, as gathered in
-/// ../shared/reference/captures/portqry-v1.txt; the servers had other names, and one endpoint more had the first one's shape.
+/// ../shared/reference/captures/portqry-v1.txt. The servers had other names; of two endpoints of one shape the first is
+/// here.
 const WEB: (&str, &str) = (
     "-p both -e 80",
     "
