@@ -14,7 +14,8 @@ use portolan_core::kernel::sysctl::SysctlFile;
 use portolan_core::kernel::trace_format::Format;
 use portolan_core::kernel::{
     cgroup, dism, docker, error_queue, http_servicestate, inet_diag, iptables, netsh, nftables, passwd, portproxy,
-    proc_fd, proc_maps, proc_net, procfs, route, sysctl, systemd_socket, systemd_unit, tcp_setting, trace_event,
+    proc_fd, proc_maps, proc_net, procfs, route, sysctl, system_handles, systemd_socket, systemd_unit, tcp_setting,
+    trace_event,
     windows_firewall,
 };
 use portolan_core::socket::{Family, Transport};
@@ -49,7 +50,7 @@ fn of_bytes(which: u8, bytes: &[u8]) -> bool {
             let _ = black_box(echo::reply(Family::Ipv6, bytes));
             let _ = echo::behind_ipv4_header(bytes).map(|message| black_box(echo::reply(Family::Ipv4, message)));
         }
-        15 => drop(black_box(fold(bytes))),
+        15 => drop(black_box((fold(bytes), system_handles::like(bytes, (1, 1))))),
         _ => return false,
     }
     true

@@ -38,6 +38,7 @@ fn owner(pid: u32, name: &str, command: &str, user: (u32, &str), unit: Option<&s
         unit: unit.map(str::to_owned),
         container: None,
         handles: None,
+        socket_handles: None,
         handle_limit: None,
     }
 }

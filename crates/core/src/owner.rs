@@ -38,6 +38,9 @@ pub struct Owner {
     /// How many descriptors (Linux) or handles of any kind (Windows) it has open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handles: Option<u32>,
+    /// How many of the handles are sockets, bound or not (Windows).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket_handles: Option<u32>,
     /// How many descriptors it may have open: RLIMIT_NOFILE (Linux).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handle_limit: Option<u64>,

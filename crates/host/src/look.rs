@@ -66,6 +66,8 @@ pub struct Sections {
     /// Which TCP ports an explicit bind keeps from connect(), which TIME_WAIT had timestamps, and Windows' auto-reuse range:
     /// what [`portolan_core::room`] needs to be exact. It takes the settings with it.
     pub buckets: bool,
+    /// How many sockets each owner has open, bound or not (Windows): every socket handle is looked at.
+    pub socket_handles: bool,
     /// Counters.
     pub counters: bool,
     /// Socket units, DNAT rules, container proxies.
@@ -76,8 +78,14 @@ pub struct Sections {
 
 impl Sections {
     /// All of them.
-    pub const ALL: Self =
-        Self { settings: true, buckets: true, counters: true, carriers: true, firewall: true };
+    pub const ALL: Self = Self {
+        settings: true,
+        buckets: true,
+        socket_handles: true,
+        counters: true,
+        carriers: true,
+        firewall: true,
+    };
 }
 
 /// What to look at.
@@ -113,7 +121,10 @@ pub fn look(look: &Look) -> Result<Snapshot, Error> {
         read_along = burnt;
     }
     snapshot.host = sys::host(&look.namespace)?;
-    let Sections { settings, buckets, counters, carriers, firewall } = look.sections;
+    let Sections { settings, buckets, socket_handles, counters, carriers, firewall } = look.sections;
+    if socket_handles {
+        gaps.extend(sys::count_socket_handles(&mut snapshot.owners));
+    }
     if settings || buckets {
         let HostSettings { ranges, reservations, settings, components, addresses } =
             sys::settings(&look.namespace)?.into_value(&mut gaps);

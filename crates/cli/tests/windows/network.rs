@@ -111,6 +111,11 @@ fn a_leak_is_named_with_its_program_and_what_wine_does_not_tell_is_a_gap() {
     let leak = findings.iter().find(|finding| finding["rule"] == "close-wait-leak");
     let leak = leak.unwrap_or_else(|| panic!("{report:#}"))["summary"].as_str().unwrap();
     assert!(leak.starts_with(&format!("{} (pid {})", own_name(), std::process::id())), "{leak}");
+    let users = report["users"].as_array().unwrap();
+    let own = users.iter().find(|user| user["owner"]["pid"] == std::process::id());
+    let handles = own.unwrap_or_else(|| panic!("{report:#}"))["socket_handles"].as_u64();
+    // Of each pair the accepted end is open, and those that tests beside this one hold.
+    assert!(handles.is_some_and(|handles| handles > 150), "{report:#}");
     let gaps = report["gaps"].to_string();
     for what in ["ranges", "event log"] {
         assert!(gaps.contains(&format!("\"what\":\"{what}\"")), "{what}: {gaps}");

@@ -11,7 +11,8 @@ On Windows a socket is a handle, and there is no limit that one would notice: a 
 thousands of handles. Over 3,000 is suspicious, but for System, lsass, store and sqlservr, which have as many by
 nature; over 10,000 is severe.
 
-The count is of all kinds of handles: files, events and threads are among them, so it is a sign and no proof.
+The count is of all kinds of handles: files, events and threads are among them, so it is a sign and no proof. How many
+of them are sockets, bound or not, is told where it may be seen (as administrator).
 
 What to do: see which of its sockets grow (CLOSE_WAIT, BOUND), then mend or restart the program.
 ";
@@ -38,7 +39,9 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
     many.sort_by_key(|(count, owner)| (std::cmp::Reverse(*count), owner.pid));
     let finding = |(count, owner): (u32, &crate::owner::Owner)| {
         let severity = if count > SEVERE { Severity::Error } else { Severity::Warning };
-        let summary = format!("{} has {count} handles open.", wording::process(owner));
+        let of_sockets =
+            owner.socket_handles.map_or_else(String::new, |sockets| format!(", {sockets} of them sockets"));
+        let summary = format!("{} has {count} handles open{of_sockets}.", wording::process(owner));
         let see = format!("portolan list --pid {} --group-by state", owner.pid);
         Finding::new(&RULE, severity, summary)
             .with_remedies([Remedy::command("see its sockets by state", see)])

@@ -27,6 +27,7 @@ pub mod recorder_unit;
 pub mod route;
 pub mod services;
 pub mod sysctl;
+pub mod system_handles;
 pub mod systemd_socket;
 pub mod systemd_unit;
 pub mod task_scheduler;

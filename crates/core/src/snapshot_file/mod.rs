@@ -6,7 +6,7 @@
 //!
 //! Left out on purpose: unknown fields are refused, not skipped. A field that this program does not know would be
 //! something that was seen and then silently lost; a new field needs a new schema number. Schema 2 added `burnt`,
-//! `tcp_tw_reuse_delay_ms` among the settings, `handles` and `handle_limit` of owners.
+//! `tcp_tw_reuse_delay_ms` among the settings, `handles` and `handle_limit` of owners; schema 3 `socket_handles` of owners.
 
 mod error;
 mod guard;
@@ -24,7 +24,7 @@ pub use error::SnapshotFileError;
 use crate::snapshot::Snapshot;
 
 /// The schema that is written, and the newest that is read.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// The version of portolan that stands in the files it writes.
 const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -52,6 +52,7 @@ fn owners() -> Vec<Owner> {
         unit: Some("nginx.service".into()),
         container: Some(Container { runtime: "docker".into(), id: "ab12".into() }),
         handles: Some(900),
+        socket_handles: Some(300),
         handle_limit: Some(1024),
     };
     vec![nginx, Owner { pid: 9, name: "x".into(), ..Owner::default() }]
@@ -165,7 +166,7 @@ fn a_snapshot_comes_back_as_it_was_written() {
 fn the_file_has_its_schema_first_and_a_line_for_each_socket() {
     let text = String::from_utf8(written(&rich())).unwrap();
     let from_sockets = text.find("\"sockets\"").unwrap();
-    insta::assert_snapshot!(text[..60].lines().nth(1).unwrap(), @r#""schema":2,"#);
+    insta::assert_snapshot!(text[..60].lines().nth(1).unwrap(), @r#""schema":3,"#);
     insta::assert_snapshot!(&text[from_sockets..], @r#"
     "sockets":[
     {"transport":"tcp","state":"LISTEN","local":"[::]:80","inode":4711,"send_queue":511,"options":129,"holders":[0,2],"owner_state":"seen"},
@@ -208,11 +209,11 @@ fn a_newer_schema_says_which_portolan_wrote_it_and_to_update() {
     assert_eq!(
         refusal(newer),
         format!(
-            "the snapshot has schema 7 (portolan 3.1.4), this is portolan {this} and reads up to schema 2; \
+            "the snapshot has schema 7 (portolan 3.1.4), this is portolan {this} and reads up to schema 3; \
              update portolan"
         )
     );
-    assert!(refusal(r#"{"schema":3}"#).starts_with("the snapshot has schema 3, this is portolan "));
+    assert!(refusal(r#"{"schema":4}"#).starts_with("the snapshot has schema 4, this is portolan "));
     assert!(refusal(r#"{"schema":0}"#).starts_with("line 1: there is no schema 0; "));
     assert!(refusal(r#"{"schema":-1}"#).starts_with("line 1: invalid value: integer `-1`"));
 }

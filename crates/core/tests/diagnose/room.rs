@@ -228,6 +228,11 @@ fn handles_count_on_windows_alone_and_not_for_those_who_have_many_by_nature() {
         (at("app.exe", Some(3000)), at("LSASS.EXE", Some(50_000)), at("app.exe", None)),
         (None, None, None)
     );
+    let mut seen = windows_host();
+    seen.owners.push(owner(80, "app.exe"));
+    (seen.owners[0].handles, seen.owners[0].socket_handles) = (Some(4000), Some(3900));
+    let told = text(&findings(&seen), "many-handles");
+    assert!(told.contains("has 4000 handles open, 3900 of them sockets."), "{told}");
 }
 
 #[test]

@@ -26,7 +26,7 @@ use portolan_core::owner::{Holder, Origin, Owner};
 use portolan_core::port::{PortRange, PortSet};
 use portolan_core::probe::{Icmp, Refusal as Refused};
 use portolan_core::range::{Carrier, EphemeralRange, FirewallRule, Reservation};
-use portolan_core::snapshot::{Component, Host, LocalAddress, Reading, Settings};
+use portolan_core::snapshot::{Component, Gap, Host, LocalAddress, Reading, Settings};
 use portolan_core::socket::Socket;
 
 use crate::{Error, Namespace, OwnerSearch, SocketFilter};
@@ -267,6 +267,12 @@ pub fn sockets(
     search: OwnerSearch,
 ) -> Result<Reading<Sockets>, Error> {
     system::sockets::read(namespace, filter, search)
+}
+
+/// Writes into each owner how many of its handles are sockets; gives what could not be seen. On Linux descriptors of
+/// sockets are among the holders already, and nothing is written.
+pub(crate) fn count_socket_handles(owners: &mut [Owner]) -> Vec<Gap> {
+    system::socket_handles::count(owners)
 }
 
 /// All sockets of a namespace, for whoever counts them and needs neither their queues and options nor other timers than

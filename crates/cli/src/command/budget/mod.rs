@@ -189,7 +189,13 @@ impl Budget {
             sockets: Some(SocketFilter::default()),
             owners: if self.no_owners { OwnerSearch::None } else { OwnerSearch::All },
             counting: true,
-            sections: Sections { settings: true, buckets: true, counters: true, ..Sections::default() },
+            sections: Sections {
+                settings: true,
+                buckets: true,
+                socket_handles: true,
+                counters: true,
+                ..Sections::default()
+            },
             namespace: Namespace::Own,
         }
     }

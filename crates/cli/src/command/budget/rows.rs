@@ -72,6 +72,8 @@ pub(super) struct UserRow {
     pub(super) udp: u32,
     /// Open descriptors (Linux) or handles (Windows); null where they were not read.
     pub(super) handles: Option<u32>,
+    /// How many of the handles are sockets, bound or not (Windows); null where they were not read.
+    pub(super) socket_handles: Option<u32>,
     /// How many it may have open.
     pub(super) handle_limit: Option<u64>,
 }
@@ -147,6 +149,7 @@ impl UserRow {
             tcp: by_state(&usage.tcp),
             udp: usage.udp,
             handles: owner.as_ref().and_then(|owner| owner.handles),
+            socket_handles: owner.as_ref().and_then(|owner| owner.socket_handles),
             handle_limit: owner.as_ref().and_then(|owner| owner.handle_limit),
             owner,
         }

@@ -135,13 +135,16 @@ fn user_text(user: &UserRow) -> String {
     if user.udp > 0 {
         told.push(format!("{} UDP", grouped(user.udp.into())));
     }
-    let handles = match (user.handles, user.handle_limit) {
+    let mut handles = match (user.handles, user.handle_limit) {
         (Some(open), Some(limit)) => {
             format!("; {} of {} descriptors", grouped(open.into()), grouped(limit))
         }
         (Some(open), None) => format!("; {} open", counted(open.into(), "handle")),
         (None, _) => String::new(),
     };
+    if let Some(sockets) = user.socket_handles {
+        handles.push_str(&format!("; {} open", counted(sockets.into(), "socket handle")));
+    }
     format!("{}   {}: {}{handles}", user.who, counted(user.sockets().into(), "socket"), told.join(", "))
 }
 

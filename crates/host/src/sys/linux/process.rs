@@ -76,6 +76,7 @@ impl Describer {
             unit: placement.unit,
             container: placement.container,
             handles,
+            socket_handles: None,
             handle_limit: limit,
         })
     }

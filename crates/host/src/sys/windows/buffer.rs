@@ -3,7 +3,11 @@
 use std::ffi::c_void;
 use std::io;
 
-use windows_sys::Win32::Foundation::{ERROR_BUFFER_OVERFLOW, ERROR_INSUFFICIENT_BUFFER, ERROR_MORE_DATA};
+use windows_sys::Win32::Foundation::{
+    ERROR_BUFFER_OVERFLOW, ERROR_INSUFFICIENT_BUFFER, ERROR_MORE_DATA, UNICODE_STRING,
+};
+
+use super::wide;
 
 /// A table may grow between two calls.
 const ATTEMPTS: u32 = 8;
@@ -53,6 +57,20 @@ impl Buffer {
     pub(super) fn bytes(&self) -> &[u8] {
         // SAFETY: `words` holds at least `length` bytes, all of them initialised; u8 has no alignment of its own.
         unsafe { std::slice::from_raw_parts(self.words.as_ptr().cast(), self.length) }
+    }
+
+    /// The text of the UNICODE_STRING that it begins with, which lies behind it in the same buffer; at most so many units
+    /// of UTF-16. Wherever its pointer leads, only bytes of the buffer are read.
+    pub(super) fn counted_text(&self, limit: usize) -> Option<String> {
+        // SAFETY: the buffer begins with this structure, aligned.
+        let text = unsafe { &*self.at::<UNICODE_STRING>(0)? };
+        if text.Length == 0 {
+            return Some(String::new());
+        }
+        let from = text.Buffer.addr().checked_sub(self.bytes().as_ptr().addr())?;
+        let bytes = self.bytes().get(from..from.checked_add(text.Length.into())?)?;
+        let units = bytes.as_chunks().0.iter().map(|bytes: &[u8; 2]| u16::from_le_bytes(*bytes));
+        Some(wide::text(&units.take(limit).collect::<Vec<u16>>()))
     }
 
     /// Where an element of `T` stands, if it lies inside and is aligned.

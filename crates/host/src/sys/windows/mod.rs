@@ -37,6 +37,7 @@ mod service;
 pub(crate) mod set_up;
 pub(super) mod settings;
 pub(super) mod sharing;
+pub(crate) mod socket_handles;
 pub(crate) mod sockets;
 pub(crate) mod start_up;
 pub(crate) mod stop;

@@ -12,7 +12,7 @@ use portolan_core::kernel::mib;
 use portolan_core::kernel::proc_maps::Module;
 use portolan_core::owner::Owner;
 use windows_sys::Wdk::System::Threading::{NtQueryInformationProcess, ProcessCommandLineInformation};
-use windows_sys::Win32::Foundation::{FILETIME, HANDLE, INVALID_HANDLE_VALUE, UNICODE_STRING};
+use windows_sys::Win32::Foundation::{FILETIME, HANDLE, INVALID_HANDLE_VALUE};
 use windows_sys::Win32::System::Diagnostics::ToolHelp::{
     CreateToolhelp32Snapshot, MODULEENTRY32W, Module32FirstW, Module32NextW, PROCESSENTRY32W,
     Process32FirstW, Process32NextW, TH32CS_SNAPMODULE, TH32CS_SNAPMODULE32, TH32CS_SNAPPROCESS,
@@ -212,14 +212,7 @@ fn command_line(process: &OwnedHandle) -> Option<String> {
     if status != 0 {
         return None;
     }
-    // SAFETY: the buffer begins with this structure, aligned.
-    let text = unsafe { &*buffer.at::<UNICODE_STRING>(0)? };
-    // The text lies behind it in the same buffer; wherever the pointer leads, only bytes of the buffer are read.
-    let from = (text.Buffer.addr()).checked_sub(buffer.bytes().as_ptr().addr())?;
-    let bytes = buffer.bytes().get(from..from.checked_add(text.Length.into())?)?;
-    let units = bytes.as_chunks().0.iter().map(|bytes: &[u8; 2]| u16::from_le_bytes(*bytes));
-    let line = wide::text(&units.take(COMMAND_LIMIT).collect::<Vec<u16>>());
-    (!line.is_empty()).then_some(line)
+    buffer.counted_text(COMMAND_LIMIT).filter(|line| !line.is_empty())
 }
 
 #[cfg(test)]
