@@ -109,6 +109,22 @@ const SOURCES: &[Source] = &[
         setting: Some("net.ipv4.tcp_max_syn_backlog"),
         unit: "connection requests",
     },
+    Source {
+        what: "winnat-ports",
+        used: Some("winnat.ports"),
+        max: None,
+        refused: &[],
+        setting: None,
+        unit: "ports that WinNAT keeps for its guests",
+    },
+    Source {
+        what: "winnat-sessions",
+        used: Some("winnat.sessions"),
+        max: None,
+        refused: &[],
+        setting: None,
+        unit: "connections that WinNAT translates",
+    },
 ];
 
 /// The limits of a snapshot of which at least one number was read.

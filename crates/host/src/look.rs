@@ -66,8 +66,9 @@ pub struct Sections {
     /// Which TCP ports an explicit bind keeps from connect(), which TIME_WAIT had timestamps, and Windows' auto-reuse range:
     /// what [`portolan_core::room`] needs to be exact. It takes the settings with it.
     pub buckets: bool,
-    /// How many sockets each owner has open, bound or not (Windows): every socket handle is looked at.
-    pub socket_handles: bool,
+    /// What takes long on Windows, for whoever looks once: how many sockets each owner has open, bound or not, and WinNAT's
+    /// pool. On Linux there is nothing of it.
+    pub slow: bool,
     /// Counters.
     pub counters: bool,
     /// Socket units, DNAT rules, container proxies.
@@ -78,14 +79,8 @@ pub struct Sections {
 
 impl Sections {
     /// All of them.
-    pub const ALL: Self = Self {
-        settings: true,
-        buckets: true,
-        socket_handles: true,
-        counters: true,
-        carriers: true,
-        firewall: true,
-    };
+    pub const ALL: Self =
+        Self { settings: true, buckets: true, slow: true, counters: true, carriers: true, firewall: true };
 }
 
 /// What to look at.
@@ -121,8 +116,8 @@ pub fn look(look: &Look) -> Result<Snapshot, Error> {
         read_along = burnt;
     }
     snapshot.host = sys::host(&look.namespace)?;
-    let Sections { settings, buckets, socket_handles, counters, carriers, firewall } = look.sections;
-    if socket_handles {
+    let Sections { settings, buckets, slow, counters, carriers, firewall } = look.sections;
+    if slow {
         gaps.extend(sys::count_socket_handles(&mut snapshot.owners));
     }
     if settings || buckets {
@@ -136,6 +131,7 @@ pub fn look(look: &Look) -> Result<Snapshot, Error> {
     }
     if counters {
         snapshot.counters = sys::counters(&look.namespace)?.into_value(&mut gaps);
+        snapshot.counters.extend(sys::winnat(slow).into_value(&mut gaps));
     }
     if carriers && firewall {
         let (carriers, firewall) = sys::carriers_and_firewall(&look.namespace)?;

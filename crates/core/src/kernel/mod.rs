@@ -13,6 +13,7 @@ pub mod inet_diag;
 pub mod iptables;
 pub mod malformed;
 pub mod mib;
+pub mod net_nat;
 pub mod netsh;
 pub mod nftables;
 pub mod nt_status;

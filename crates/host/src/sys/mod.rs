@@ -189,6 +189,11 @@ pub fn counters(namespace: &Namespace) -> Result<Reading<BTreeMap<String, u64>>,
     within(namespace, system::counters::counters)
 }
 
+/// Counters of WinNAT's pool of ports (Windows), or a gap where it runs and is not asked.
+pub(crate) fn winnat(ask: bool) -> Reading<BTreeMap<String, u64>> {
+    system::sharing::winnat(ask)
+}
+
 /// What carries ports of a namespace for others. Fails where it cannot be entered.
 pub fn carriers(namespace: &Namespace) -> Result<Reading<Vec<Carrier>>, Error> {
     within(namespace, system::carriers::carriers)

@@ -192,7 +192,7 @@ impl Budget {
             sections: Sections {
                 settings: true,
                 buckets: true,
-                socket_handles: true,
+                slow: true,
                 counters: true,
                 ..Sections::default()
             },

@@ -149,8 +149,12 @@ fn user_text(user: &UserRow) -> String {
 }
 
 fn limits(sheet: &Sheet) -> Vec<Block> {
-    let worth =
-        |limit: &&Limit| limit.percent().is_some_and(|p| p >= WORTH) || limit.refused.is_some_and(|n| n > 0);
+    let worth = |limit: &&Limit| {
+        limit.percent().is_some_and(|p| p >= WORTH)
+            || limit.refused.is_some_and(|n| n > 0)
+            // Where no setting is a bound, there is the number alone.
+            || limit.setting.is_none()
+    };
     let shown = sheet.limits.iter().filter(worth).enumerate();
     shown
         .map(|(index, limit)| Block::entry(if index == 0 { "limits" } else { "" }, limit_text(limit)))
