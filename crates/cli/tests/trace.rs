@@ -183,6 +183,56 @@ except BlockingIOError: pass
 }
 
 #[test]
+fn what_keeps_a_connection_from_coming_about_is_told_apart() {
+    let (namespace, other) = (Namespace::new(), Namespace::new());
+    namespace.link("10.9.0.1/24", &other, "10.9.0.2/24");
+    namespace.sysctl("net.ipv4.ip_local_port_range", "40000 40003");
+    let run = |within: &Namespace, line: &str| {
+        let mut words = line.split(' ');
+        let status = within.command(words.next().unwrap()).args(words).status().unwrap();
+        assert!(status.success(), "{line}");
+    };
+    for (kind, host) in [("prohibit", 1), ("blackhole", 2), ("unreachable", 3)] {
+        run(&namespace, &format!("ip route add {kind} 198.51.100.{host}"));
+    }
+    run(&other, "nft add table ip t");
+    run(&other, "nft add chain ip t in { type filter hook input priority 0 ; }");
+    run(&other, "nft add rule ip t in tcp dport 7998 drop");
+    let tracing = begin(&namespace, &["--json"]);
+    let script = "
+import socket
+T, U = socket.SOCK_STREAM, socket.SOCK_DGRAM
+kept = []
+for kind, host, port in [(T, '198.51.100.1', 7000), (T, '198.51.100.2', 7000), (T, '198.51.100.3', 7000),
+                         (T, '10.9.0.2', 7998)] + [(U, '10.9.0.2', 53)] * 5:
+    s = socket.socket(socket.AF_INET, kind)
+    if kind == T: s.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, 1)
+    kept.append(s)
+    try: s.connect((host, port))
+    except OSError: pass
+    if kind == T: s.close()
+";
+    python(namespace.command("/usr/bin/python3"), script, &[]);
+    let told: Vec<String> = calls(tracing)
+        .iter()
+        .map(|call| {
+            let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+            let text = word(&call["meaning"]["text"]);
+            // How long it took, and whether the program is still there to be counted, depends on what else runs here.
+            let start = text.split(" after ").next().unwrap().split(": 4 ports").next().unwrap();
+            format!("{} {}: {start}", word(&call["transport"]), word(&call["error"]))
+        })
+        .collect();
+    insta::assert_snapshot!(told.join("\n"), @r"
+    tcp EACCES: a route or a firewall prohibits 198.51.100.1, or it is a broadcast address
+    tcp EINVAL: a route of this machine drops what goes to 198.51.100.2 (blackhole), or the address is invalid
+    tcp EHOSTUNREACH: 198.51.100.3 was not reached: the host does not answer on its network, or a router or firewall rejects
+    tcp ETIMEDOUT: 10.9.0.2 did not answer
+    udp EAGAIN: no port is left for UDP
+    ");
+}
+
+#[test]
 fn calls_that_come_about_are_told_with_all_and_a_count_ends_it() {
     let namespace = Namespace::new();
     let _server = Held::new(&namespace, "tcp-listen 127.0.0.1:7000");
