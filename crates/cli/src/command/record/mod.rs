@@ -57,8 +57,8 @@ To take little, who holds a known socket is looked up anew within a minute, and 
 where there were none, within 30 seconds.
 --install makes a unit of systemd's, or a task of Windows' Task Scheduler, with the options typed
 beside it; it shows its plan and asks first, and portolan undo takes it back.
-Exit codes: 0 ended; 1 another recorder has the file; 2 it could not be written or looked at, or
-typed wrong.")]
+Exit codes: 0 ended; 1 another recorder has the file, or --install was refused; 2 it could not be
+written or looked at, or typed wrong.")]
 pub(crate) struct Record {
     /// The file; without it history.db beside the journal of changes
     #[arg(long, value_name = "FILE")]
