@@ -34,8 +34,8 @@ pub(super) use show::schema;
 
 /// Where the help tells how long and what then.
 const HOW: &str = "How to trace";
-/// What came is told that often.
-const INTERVAL: Duration = Duration::from_millis(100);
+/// So long nothing may come before it is looked whether repeated calls are to be told.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Trace failing bind, connect and listen calls, of every program, and say why
 #[derive(Clone, Debug, Args)]
@@ -145,10 +145,8 @@ impl Trace {
         let by_key = keys.is_some();
         tell(News::Report(Batch { gaps: Some(gaps), by_key, ..telling.batch(Event::Begun) }.report()))?;
         loop {
-            let now = Instant::now();
-            let wake = until.map_or(now + INTERVAL, |until| until.min(now + INTERVAL));
-            let ended = signals.wait(Some(wake.saturating_duration_since(now)));
-            let ended = ended.context("cannot wait for signals")?;
+            let left = until.map_or(LONGEST_WAIT, |until| until.saturating_duration_since(Instant::now()));
+            let ended = tracer.wait(&signals, left.min(LONGEST_WAIT)).context("cannot wait for calls")?;
             let batch = telling.take(tracer.read()?);
             let (enough, over) = (telling.has_enough(), until.is_some_and(|until| until <= Instant::now()));
             if batch.is_worth_telling() {

@@ -1,17 +1,19 @@
 //! Ends, and what comes after: the signals that ask a program to end, and becoming another program with sockets in
 //! hand.
 //!
-//! Source: sigtimedwait(2), pthread_sigmask(3), execve(2), sd_listen_fds(3), dup2(2). Left out on purpose: handlers. A
+//! Source: sigtimedwait(2), signalfd(2), pthread_sigmask(3), execve(2), sd_listen_fds(3), dup2(2). Left out on purpose: handlers. A
 //! blocked signal that is waited for needs none, and nothing of ours runs in a signal's context.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::listen as listen_on;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -71,6 +73,24 @@ impl EndSignals {
                 error if error.kind() == io::ErrorKind::Interrupted => {}
                 error => return Err(error),
             }
+        }
+    }
+
+    /// Waits until one comes or that descriptor can be read, at most that long; whether one came.
+    pub(super) fn wait_or_readable(&self, file: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
+        // SAFETY: the set is live and filled.
+        let raw = unsafe { libc::signalfd(-1, &raw const self.0, libc::SFD_CLOEXEC) };
+        if raw < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the call has just made this descriptor, and nothing else owns it.
+        let signal = unsafe { OwnedFd::from_raw_fd(raw) };
+        let mut files = [PollFd::new(&signal, PollFlags::IN), PollFd::from_borrowed_fd(file, PollFlags::IN)];
+        let time = Timespec::try_from(limit.min(NO_LIMIT)).map_err(io::Error::other)?;
+        match poll(&mut files, Some(&time)) {
+            // Stopped and continued: the caller comes again.
+            Ok(_) | Err(Errno::INTR) => self.wait(Some(Duration::ZERO)),
+            Err(error) => Err(error.into()),
         }
     }
 }

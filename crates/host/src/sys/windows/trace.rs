@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use portolan_core::kernel::etl::{Event, unix_ns_of_filetime};
 use portolan_core::kernel::winsock_afd::{self, FOLLOWED, Follower};
@@ -13,12 +14,15 @@ use portolan_core::snapshot::{Gap, GapReason, Reading};
 use portolan_core::trace::{Call, Calls, Way};
 
 use super::etw::{self, Consumer, Session};
+use super::handover::EndSignals;
 use super::process;
 use super::token::Token;
 use crate::Error;
 
 /// What a session's name begins with; the process follows.
 const NAME: &str = "Portolan trace ";
+/// What comes within this time is told together.
+const GATHER: Duration = Duration::from_millis(100);
 /// Calls that are kept until they are asked for.
 const MOST: usize = 100_000;
 /// The process "System".
@@ -73,6 +77,11 @@ impl Tracer {
     /// How it sees them.
     pub const fn way(&self) -> Way {
         Way::Etw
+    }
+
+    /// Waits a moment in which calls may come, at most that long; whether the console asks to end.
+    pub fn wait(&self, signals: &EndSignals, limit: Duration) -> io::Result<bool> {
+        signals.wait(Some(GATHER.min(limit)))
     }
 
     /// What came since the last time; it does not wait.

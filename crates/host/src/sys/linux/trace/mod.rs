@@ -10,6 +10,7 @@ mod ring;
 mod samples;
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use portolan_core::kernel::trace_event;
 use portolan_core::snapshot::{Gap, GapReason, Reading};
@@ -17,9 +18,13 @@ use portolan_core::trace::{Calls, Way};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
+use super::handover::EndSignals;
 use crate::Error;
 use program::Program;
 use samples::Samples;
+
+/// What comes within this time is told together.
+const GATHER: Duration = Duration::from_millis(100);
 
 /// What the program is made from.
 const OBJECT: &[u8] = include_bytes!("trace.bpf.o");
@@ -67,6 +72,21 @@ impl Tracer {
             Source::Program(..) => Way::Bpf,
             Source::Samples(_) => Way::Tracepoints,
         }
+    }
+
+    /// Waits until a call came, at most that long, and a moment more for others; whether a signal asks to end.
+    pub fn wait(&self, signals: &EndSignals, limit: Duration) -> io::Result<bool> {
+        let began = Instant::now();
+        let gather = match &self.0 {
+            Source::Samples(_) => GATHER.min(limit),
+            Source::Program(program, _) => {
+                if signals.wait_or_readable(program.ring.file(), limit)? {
+                    return Ok(true);
+                }
+                GATHER.min(limit.saturating_sub(began.elapsed()))
+            }
+        };
+        signals.wait(Some(gather))
     }
 
     /// What came since the last time; it does not wait.

@@ -5,7 +5,7 @@
 //! length with two bits (busy, discarded), and a number of the kernel's own.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
@@ -46,6 +46,11 @@ impl Ring {
         }
     }
 
+    /// What can be read once a record is there.
+    pub(super) fn file(&self) -> BorrowedFd<'_> {
+        self.map.as_fd()
+    }
+
     /// Hands on each record that is there, and makes room.
     pub(super) fn take(&mut self, mut each: impl FnMut(&[u8])) {
         // SAFETY: the page is mapped and writable while `self` lives, and its first word is the reader's position.
@@ -84,7 +89,5 @@ impl Drop for Ring {
     fn drop(&mut self) {
         unmap(self.reader, page_size());
         unmap(self.writer, page_size() + 2 * self.size);
-        // The descriptor lives as long as the mappings.
-        let _ = &self.map;
     }
 }
