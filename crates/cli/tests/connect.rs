@@ -139,6 +139,32 @@ fn ctrl_c_hangs_up_as_one_should() {
 }
 
 #[test]
+fn an_end_that_never_pauses_is_left_in_time_and_by_ctrl_c() {
+    let namespace = Namespace::new();
+    let listener = namespace.run(|| TcpListener::bind("127.0.0.1:7000").unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            thread::spawn(move || while stream.write_all(&[b'x'; 65_536]).is_ok() {});
+        }
+    });
+    let quiet = |arguments: &[&str]| {
+        let mut command = connect(&namespace, arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let output =
+        quiet(&["127.0.0.1", "7000", "--expect", "zzz", "--timeout", "1"]).wait_with_output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(errors.contains("1 s are over, and 'zzz' was not heard"), "{errors}");
+    let mut child = quiet(&["127.0.0.1", "7000", "--expect", "zzz", "--timeout", "600"]);
+    thread::sleep(std::time::Duration::from_millis(500));
+    let pid = child.id().to_string();
+    assert!(namespace.command("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+}
+
+#[test]
 fn what_cannot_be_reached_is_told_in_one_line() {
     let namespace = Namespace::new();
     let rules = "add table ip t; add chain ip t c { type filter hook input priority 0; }; \
@@ -152,6 +178,7 @@ fn what_cannot_be_reached_is_told_in_one_line() {
         (&["127.0.0.1", "70000"], 2, "port 70000 is too large"),
         (&["127.0.0.1", "smpt"], 2, "names no TCP port"),
         (&["127.0.0.1", "80", "--send", "\\q"], 2, "is no escape"),
+        (&["198.51.100.9", "80"], 2, "no way leads to 198.51.100.9:80"),
     ] {
         let answer = scripted(&namespace, arguments).with_code(code);
         assert!(

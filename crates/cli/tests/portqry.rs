@@ -212,6 +212,7 @@ fn one_line_and_code_99_tell_why_nothing_was_asked() {
         ("-n 10.1.2.3 -nr -e 80 -q", "cannot ask 10.1.2.3: Network is unreachable"),
         ("-n 127.0.0.1 -nr -p udp -e 53 -sp 3000 -q", "3000"),
         ("-e 80", "portqry -n server -e 80"),
+        ("-wport 22 -wpid 1", "-wport and -wpid exclude one another"),
     ] {
         let answer = portqry(&namespace, line).with_code(99);
         assert!(answer.errors.contains(part) && answer.errors.lines().count() == 1, "{line}: {answer}");

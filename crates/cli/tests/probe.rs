@@ -328,6 +328,43 @@ fn silence_is_told_right_where_icmp_errors_are_limited() {
 }
 
 #[test]
+fn a_host_that_says_of_itself_that_it_is_unreachable_says_so_of_single_ports() {
+    let (near, far) = (Namespace::new(), Namespace::new());
+    near.link("10.9.0.1/24", &far, "10.9.0.2/24");
+    nft(
+        &far,
+        "table ip t {\nchain c {\ntype filter hook input priority 0;\ntcp dport 7000-7011 drop\n\
+         tcp dport 7050-7069 reject with icmp host-unreachable\n}\n}\n",
+    );
+    // Its errors are limited: of most ports nothing comes, whatever they are.
+    let answer =
+        portolan(&near, &["10.9.0.2", "-p", "7000-7011,7050-7069", "--bare", "--all", "--json"]).with_code(1);
+    let mut told = 0;
+    for ((_, port), result) in results(&answer) {
+        let state = result["state"].as_str().unwrap();
+        let allowed = if port < 7050 { ["filtered", "undecided"] } else { ["unreachable", "undecided"] };
+        assert!(allowed.contains(&state), "{port} is {state}: {answer}");
+        told += u32::from(state == "unreachable");
+    }
+    assert!(told >= 6, "{answer}");
+}
+
+#[test]
+fn what_was_set_and_cannot_be_asked_is_told_before_anybody_is_asked() {
+    let namespace = Namespace::new();
+    for (ports, set, part) in [
+        ("53/udp", "name=x..test", "dns cannot be asked that: "),
+        ("69/udp", "path=", "tftp cannot be asked that: "),
+        ("80", "path=foo", "http cannot be asked that: 'foo' is no path"),
+    ] {
+        let answer = portolan(&namespace, &["127.0.0.1", "-p", ports, "--set", set]).with_code(2);
+        assert!(answer.errors.contains(part) && answer.errors.lines().count() == 1, "{answer}");
+    }
+    let answer = portolan(&namespace, &["127.0.0.1", "-p", "tftp"]).with_code(2);
+    assert!(answer.errors.contains("'tftp' names no tcp port; type tftp/udp"), "{answer}");
+}
+
+#[test]
 fn a_refusal_names_who_sent_it() {
     let behind = Behind::new();
     nft(

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use portolan_core::answer::Answer;
-use portolan_core::probe::{Protocol, Request, Session, Verdict, Via};
+use portolan_core::probe::{Protocol, Request, Session, Step, Verdict, Via};
 use portolan_core::socket::Transport;
 
 use crate::exchange;
@@ -117,6 +117,22 @@ impl Plan {
 
     fn exchange_manner(&self) -> exchange::Manner {
         exchange::Manner { patience: self.patience, wait: self.wait, rate: self.rate, source: self.source }
+    }
+
+    /// The first protocol, by its id, whose question cannot be formed with what was set, and why.
+    pub fn unformed(&self) -> Option<(&'static str, String)> {
+        let mut known = Vec::new();
+        self.ports.iter().enumerate().find_map(|(port, asked)| {
+            let (protocol, via) = asked.protocol?;
+            if known.contains(&(protocol.id, via)) {
+                return None;
+            }
+            known.push((protocol.id, via));
+            match self.session(protocol, via, 0, port)?.hello() {
+                Step::Failed(why) => Some((protocol.id, why)),
+                _ => None,
+            }
+        })
     }
 
     /// A conversation with that host and port.

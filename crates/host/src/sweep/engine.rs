@@ -445,7 +445,8 @@ impl<'a, 's> Engine<'a, 's> {
                 if let Some(icmp) = icmp {
                     let own = icmp.from.is_some_and(|from| self.is_own(from));
                     self.limits.seen(address, icmp, own, now);
-                    if state == PortState::Unreachable {
+                    // A host that says so of itself is there: what it rejects with is one port's.
+                    if state == PortState::Unreachable && icmp.from != Some(address) {
                         self.destinations.at(address).no_way = Some(icmp);
                     }
                 }

@@ -145,6 +145,9 @@ impl Connect {
                 let from = icmp.from.map_or_else(String::new, |from| format!(" from {from}"));
                 format!("{address} cannot be reached: {}{from}; {see}", icmp.meaning())
             }
+            NotBegun::Refused { refusal: Refusal::NoWay, error, .. } => {
+                return Err(Misuse(format!("no way leads to {address}: {error}; {see}")).into());
+            }
             NotBegun::Refused { error, .. } => format!("{address} cannot be reached: {error}; {see}"),
             NotBegun::NotSecured(why) => {
                 format!("{address} takes connections, and no TLS: {why}; leave --tls out, or {see} --as tls")

@@ -138,6 +138,7 @@ impl Talk {
             if !full {
                 self.shared.room.notify_all();
             }
+            let is_quiet = matches!(heard, Heard::Nothing);
             match heard {
                 Heard::Bytes(text) => {
                     if !self.is_scripted || self.script.is_empty() {
@@ -149,23 +150,29 @@ impl Talk {
                     }
                 }
                 Heard::Closed => return self.over("the other end closed the connection"),
-                Heard::Nothing => {
-                    if signals.wait(Some(Duration::ZERO)).unwrap_or(false) {
-                        return self.over("broken off");
-                    }
-                    let since = match (self.is_scripted, self.shared.near().ended) {
-                        (true, _) => Some(self.since),
-                        (false, ended) => ended.map(|ended| ended.max(self.since)),
-                    };
-                    let left =
-                        since.map(|since| (since + self.timeout).saturating_duration_since(Instant::now()));
-                    if left.is_some_and(|left| left.is_zero()) {
-                        return self.over(&format!("{} s are over", self.timeout.as_secs_f64()));
-                    }
-                    self.watch.wait(full, left.unwrap_or(LOOK_UP).min(LOOK_UP))?;
-                }
+                Heard::Nothing => {}
+            }
+            // Also while the other end never pauses.
+            if signals.wait(Some(Duration::ZERO)).unwrap_or(false) {
+                return self.over("broken off");
+            }
+            let left = self.left();
+            if left.is_some_and(|left| left.is_zero()) {
+                return self.over(&format!("{} s are over", self.timeout.as_secs_f64()));
+            }
+            if is_quiet {
+                self.watch.wait(full, left.unwrap_or(LOOK_UP).min(LOOK_UP))?;
             }
         }
+    }
+
+    /// How long is waited on; none for as long as somebody types.
+    fn left(&self) -> Option<Duration> {
+        let since = match (self.is_scripted, self.shared.near().ended) {
+            (true, _) => Some(self.since),
+            (false, ended) => ended.map(|ended| ended.max(self.since)),
+        };
+        since.map(|since| (since + self.timeout).saturating_duration_since(Instant::now()))
     }
 
     /// Does what the script can do now; whether it has heard all that it wanted to hear.

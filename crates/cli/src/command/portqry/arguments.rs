@@ -192,6 +192,9 @@ impl Read {
             "cn" => self.query.community = community(value("the name of a community")?)?,
             "i" => self.interactive = true,
             "local" => self.local = true,
+            "wport" | "wpid" if self.watched.is_some_and(|(before, _)| before != format!("-{name}")) => {
+                return Err("-wport and -wpid exclude one another: watch one of them".to_owned());
+            }
             "wport" => self.watched = Some(("-wport", Watched::Port(port(value("a port")?)?))),
             "wpid" => {
                 let text = value("the id of a process")?;

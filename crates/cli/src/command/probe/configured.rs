@@ -112,14 +112,14 @@ pub(super) fn of_domain(
     let mut named: Vec<(u32, String)> =
         records(&answer, kind).iter().filter_map(|data| target(data, kind)).collect();
     named.sort();
-    if named.is_empty() && kind == "MX" {
-        // Without an MX the domain itself takes its mail.
+    let rcode = answer.fields.text("rcode").unwrap_or_default();
+    if named.is_empty() && kind == "MX" && rcode == "NOERROR" {
+        // Without an MX the domain itself takes its mail (RFC 5321 section 5.1).
         named.push((0, domain.to_owned()));
     }
     if kind == "A" {
         named = vec![(0, domain.to_owned())];
     }
-    let rcode = answer.fields.text("rcode").unwrap_or_default();
     if named.is_empty() || rcode == "NXDOMAIN" || named.iter().all(|(_, host)| host.is_empty()) {
         let (name, asked) = (name.escape_debug(), server.ip());
         return Err(Misuse(format!(

@@ -434,7 +434,7 @@ impl Probe {
             ))
             .into());
         }
-        Ok(Plan {
+        let plan = Plan {
             identify: self.identify,
             settings: self.set.clone(),
             udp_tries: self.tries,
@@ -443,7 +443,11 @@ impl Probe {
             rate: self.rate,
             source,
             ..Plan::new(group.targets, ports)
-        })
+        };
+        match plan.unformed() {
+            Some((protocol, why)) => Err(Misuse(format!("{protocol} cannot be asked that: {why}")).into()),
+            None => Ok(plan),
+        }
     }
 }
 

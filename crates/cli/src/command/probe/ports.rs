@@ -76,7 +76,14 @@ fn one(
     }
     let names = services.names().map(|(_, _, name)| name).chain(probe::PROBES.iter().map(|probe| probe.id));
     let words: Vec<&str> = transports.iter().map(|transport| transport.name()).collect();
-    let hint = nearest(item, names).map_or_else(String::new, |name| format!("; did you mean {name}?"));
+    let other = Transport::ALL.into_iter().find(|other| {
+        !transports.contains(other)
+            && (services.port(*other, item).is_some() || by_protocol(*other, item).is_some())
+    });
+    let hint = match other {
+        Some(other) => format!("; type {item}/{}", other.name()),
+        None => nearest(item, names).map_or_else(String::new, |name| format!("; did you mean {name}?")),
+    };
     Err(format!("'{item}' names no {} port{hint}; ports are 1 to 65535", words.join(" or ")))
 }
 
