@@ -189,11 +189,12 @@ impl Kerberos {
     fn error(&self, mut sequence: Reader<'_>) -> Result<Step, DecodeError> {
         let mut fields = Fields::new().with("msg_type", "KRB_ERROR");
         let (mut code, mut realm, mut time, mut more) = (None, None, None, None);
-        let (mut sname, mut said) = (None, None);
+        let (mut sname, mut said, mut micros) = (None, None, 0);
         while !sequence.is_empty() {
             let (tag, mut content) = ber::any(&mut sequence, "KRB-ERROR field")?;
             match tag & 0x1f {
                 4 => time = generalized_time(&mut content)?,
+                5 => micros = ber::integer(&mut content, "susec")?,
                 6 => code = Some(ber::integer(&mut content, "error-code")?),
                 9 => realm = Some(string(&mut content, "realm")?),
                 10 => sname = Some(principal(&mut content)?),
@@ -217,7 +218,7 @@ impl Kerberos {
             .with_some("realm", realm)
             .with_some("sname", sname)
             .with_some("stime", time.map(moment::text))
-            .with_some("offset_ms", time.map(|time| time - self.now_ms))
+            .with_some("offset_ms", time.map(|time| time + micros.clamp(0, 999_999) / 1000 - self.now_ms))
             .with_some("e_text", said)
             .with_some("etypes", (!etypes.is_empty()).then(|| Value::list(etypes)));
         Ok(Step::Done(Answer::new(PROTOCOL.id, summary, fields)))
@@ -306,7 +307,7 @@ mod tests {
             answer.summary,
             "a key distribution centre, 2026-11-22T00:50:37Z (KDC_ERR_C_PRINCIPAL_UNKNOWN)"
         );
-        let json = r#"{"msg_type":"KRB_ERROR","error_code":"KDC_ERR_C_PRINCIPAL_UNKNOWN","realm":"LAB.TEST","sname":"krbtgt/LAB.TEST","stime":"2026-11-22T00:50:37Z","offset_ms":45308637000,"e_text":"CLIENT_NOT_FOUND"}"#;
+        let json = r#"{"msg_type":"KRB_ERROR","error_code":"KDC_ERR_C_PRINCIPAL_UNKNOWN","realm":"LAB.TEST","sname":"krbtgt/LAB.TEST","stime":"2026-11-22T00:50:37Z","offset_ms":45308637957,"e_text":"CLIENT_NOT_FOUND"}"#;
         assert_eq!(serde_json::to_string(&answer.fields).unwrap(), json);
     }
 

@@ -259,7 +259,8 @@ impl Told {
             (None, None) => self.blocks(elapsed),
         };
         let aside = self.unresolved.iter().map(|unresolved| unresolved.reason.clone());
-        let aside = aside.chain(self.without_way()).collect();
+        let broken = (!self.complete).then(|| "broken off: not every port was asked".to_owned());
+        let aside = aside.chain(self.without_way()).chain(broken).collect();
         let columns = [
             "host",
             "address",
@@ -335,10 +336,6 @@ impl Told {
         let with_answers = shown().filter(|result| result.answer.is_some());
         if with_answers.clone().count() <= MOST_DETAILS {
             with_answers.for_each(|result| blocks.extend(details(result, several)));
-        }
-        if !self.complete {
-            blocks.push(Block::gap());
-            blocks.push(Block::Line(Line::new().and(Tone::Warning, "broken off: not every port was asked")));
         }
         blocks
     }
