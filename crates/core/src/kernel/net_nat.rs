@@ -8,8 +8,9 @@
 use super::malformed::Malformed;
 use crate::port::{PortRange, PortSet};
 
-/// What PowerShell is asked.
-pub const QUESTION: &str = "Get-NetNatExternalAddress | ForEach-Object { 'pool {0} {1} {2}' -f $_.IPAddress, \
+/// What PowerShell is asked. What it may not see is to be an error, and not a pool without sessions.
+pub const QUESTION: &str = "$ErrorActionPreference = 'Stop'; \
+                            Get-NetNatExternalAddress | ForEach-Object { 'pool {0} {1} {2}' -f $_.IPAddress, \
                             $_.PortStart, $_.PortEnd }; 'sessions {0}' -f @(Get-NetNatSession).Count";
 
 /// How WinNAT's pool is used.

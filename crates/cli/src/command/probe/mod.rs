@@ -445,8 +445,10 @@ impl Probe {
             ..Plan::new(group.targets, ports)
         };
         match plan.unformed() {
-            Some((protocol, why)) => Err(Misuse(format!("{protocol} cannot be asked that: {why}")).into()),
-            None => Ok(plan),
+            Some((protocol, why)) if !self.set.is_empty() => {
+                Err(Misuse(format!("{protocol} cannot be asked that: {why}")).into())
+            }
+            _ => Ok(plan),
         }
     }
 }
