@@ -229,6 +229,8 @@ mod tests {
                 [portolan_core::port::PortRange::new(port, port).unwrap()].into_iter().collect(),
             ),
             transport: Some(Transport::Tcp),
+            // A connection of another test may still be in TIME_WAIT on the number that this listener got.
+            states: [State::Listen].into(),
             ..SocketFilter::default()
         };
         let [row] = &rows(one)[..] else { panic!("one listener holds {port}") };
