@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use portolan_core::diagnose::{Question, Trial};
 use portolan_core::kernel::services::Services;
+use portolan_core::remedy;
 use portolan_core::snapshot::{Snapshot, System};
 use portolan_core::snapshot_file;
 use portolan_host::journal::Journal;
@@ -56,6 +57,12 @@ impl Session {
             Some(_) => Ok(Vec::new()),
             None => Ok(portolan_host::bind::trial(&self.namespace, question, seen)?),
         }
+    }
+
+    /// A command to type for the network namespace that is looked at.
+    pub(crate) fn in_place(&self, command: String) -> String {
+        let netns = self.namespace.typed();
+        remedy::in_place(netns.as_deref(), command.clone()).unwrap_or(command)
     }
 
     /// The network namespace that is looked at and changed.

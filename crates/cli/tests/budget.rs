@@ -77,6 +77,36 @@ fn a_churning_client_is_named_and_the_destination_is_exhausted() {
 }
 
 #[test]
+fn the_ways_out_of_another_network_namespace_are_typed_for_it_and_work() {
+    let namespace = Namespace::new();
+    namespace.sysctl("net.ipv4.ip_local_port_range", "40000 40003");
+    let held =
+        Held::new(&namespace, "tcp-listen 127.0.0.1:80 connections 127.0.0.1:80 --as-client --count 4");
+    for netns in [namespace.name().to_owned(), held.pid().to_string()] {
+        let mut command = std::process::Command::new(program("portolan"));
+        let json = Answer::of(command.args(["budget", "--json", "--netns", &netns])).with_code(1).json();
+        assert_eq!(json["namespace"], *netns);
+        let findings = json["findings"].as_array().unwrap();
+        let found = findings.iter().find(|finding| finding["rule"] == "destination-exhausted").unwrap();
+        let remedies = found["remedies"].as_array().unwrap();
+        let commands: Vec<&str> = remedies.iter().filter_map(|way| way["command"].as_str()).collect();
+        assert!(commands.len() >= 3, "{commands:?}");
+        let end = format!(" --netns {netns}");
+        assert!(commands.iter().all(|command| command.ends_with(&end)), "{commands:?}");
+        let widen = commands.iter().find(|command| command.contains(" range set ")).unwrap();
+        let words: Vec<&str> = widen.strip_prefix("portolan ").unwrap().split(' ').collect();
+        let mut command = std::process::Command::new(program("portolan"));
+        let state = std::env::temp_dir().join(format!("{}-state", namespace.name()));
+        command.env("PORTOLAN_STATE", &state).args(words).arg("--yes");
+        Answer::of(&mut command).with_code(0);
+        let range = namespace.read_sysctl("net.ipv4.ip_local_port_range");
+        assert_eq!(range.split_whitespace().collect::<Vec<_>>(), ["10240", "60999"]);
+        namespace.sysctl("net.ipv4.ip_local_port_range", "40000 40003");
+        std::fs::remove_dir_all(state).unwrap();
+    }
+}
+
+#[test]
 fn a_client_that_binds_before_it_connects_is_named() {
     let namespace = Namespace::new();
     namespace.sysctl("net.ipv4.ip_local_port_range", "40000 41999");

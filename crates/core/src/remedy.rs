@@ -1,11 +1,13 @@
 //! Ways out as commands to type, all in one place. Foreign text (units, containers) goes into a command only quoted,
 //! and only where it is a name of its kind: a control character inside quotes could still reach a terminal.
 
+mod place;
 mod room;
 mod windows;
 
 use std::net::{IpAddr, SocketAddr};
 
+pub use place::in_place;
 pub use room::{make_room, raise_descriptors, restart, widen};
 pub use windows::{
     back_to_default, cycle_hyperv, hns_off, keep_over_winnat, remove_exclusion, reserve_ports,

@@ -112,6 +112,10 @@ pub struct Host {
     /// Inode of pid 1's network namespace, where it could be seen (Linux).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initial_network_namespace: Option<u64>,
+    /// How `--netns` takes that namespace: its name below /run/netns, or a process id; none for that of the one who
+    /// looked, where commands need no such word (Linux).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netns: Option<String>,
     /// Effective user id of the one who looked (Linux).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,

@@ -22,6 +22,17 @@ pub enum Namespace {
     Of(u32),
 }
 
+impl Namespace {
+    /// The word for it that `--netns` takes; none for that of this process.
+    pub fn typed(&self) -> Option<String> {
+        match self {
+            Self::Own => None,
+            Self::Named(name) => Some(name.clone()),
+            Self::Of(pid) => Some(pid.to_string()),
+        }
+    }
+}
+
 /// Which sockets are wanted; what the system can filter is filtered there.
 #[derive(Clone, Debug, Default)]
 pub struct SocketFilter {

@@ -115,7 +115,7 @@ impl Hold {
         // A server's own option, as systemd sets it: without it the port could not be had again for a minute.
         let reuse = if self.pass { Reuse::ReuseAddress } else { Reuse::Plain };
         hold(session.namespace(), self.address, &wanted, reuse)?.map_err(|refused| {
-            let why = remedy::why(refused.transport, refused.port, self.address);
+            let why = session.in_place(remedy::why(refused.transport, refused.port, self.address));
             Refused(format!("{}; nothing is held; see: {why}", refused.error)).into()
         })
     }

@@ -52,6 +52,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::census::Census;
 use crate::port::Port;
+use crate::remedy;
 use crate::room::Tuple;
 use crate::snapshot::Snapshot;
 use crate::socket::{Family, Transport};
@@ -322,6 +323,11 @@ fn findings(case: &Case<'_>, wanted: impl Fn(&Rule) -> bool) -> Vec<Finding> {
     let rules = RULES.iter().filter(|rule| wanted(rule));
     let mut findings: Vec<Finding> = rules.flat_map(|rule| (rule.check)(case)).collect();
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    // Here, for every rule: none can forget it.
+    let netns = case.snapshot.host.netns.as_deref();
+    for way_out in findings.iter_mut().flat_map(|finding| &mut finding.remedies) {
+        way_out.command = way_out.command.take().and_then(|command| remedy::in_place(netns, command));
+    }
     findings
 }
 

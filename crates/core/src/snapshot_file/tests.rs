@@ -76,6 +76,7 @@ fn rich() -> Snapshot {
             release: "6.18.0".into(),
             boot_id: Some("b".into()),
             network_namespace: Some(4_026_531_840),
+            netns: Some("blue".into()),
             privileged: true,
             ..Host::default()
         },

@@ -214,7 +214,11 @@ pub fn carriers_and_firewall(
 
 /// The host, and the namespace that is looked at. Fails where it cannot be entered.
 pub fn host(namespace: &Namespace) -> Result<Host, Error> {
-    within(namespace, system::host::host)
+    let mut host = within(namespace, system::host::host)?;
+    if *namespace != Namespace::Own && host.network_namespace != system::host::host().network_namespace {
+        host.netns = namespace.typed();
+    }
+    Ok(host)
 }
 
 /// Names of ports; none where the system has no list.

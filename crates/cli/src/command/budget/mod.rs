@@ -89,7 +89,7 @@ pub(crate) struct Budget {
 struct Sheet {
     /// When it was seen, milliseconds since 1970-01-01 UTC.
     taken_ms: u64,
-    /// Which network namespace, where several were looked at.
+    /// Which network namespace, where another one than this program's, or several, were looked at.
     namespace: Option<String>,
     /// The room left, the least first.
     room: Vec<RoomRow>,
@@ -277,7 +277,7 @@ fn sheet(
     let user = |usage: &census::Usage| UserRow::new(snapshot, usage);
     Sheet {
         taken_ms: snapshot.taken_ms,
-        namespace: None,
+        namespace: snapshot.host.netns.clone(),
         room: room.rows.into_iter().map(|row| row.with_trend(trends)).collect(),
         destinations: room.destinations,
         users: census.users.iter().map(user).collect(),

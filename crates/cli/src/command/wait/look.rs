@@ -129,7 +129,7 @@ impl<'a> Looker<'a> {
                 Ok(SeenState::Held.into())
             }
             Err(refused) => {
-                let why = remedy::why(transport, port.number(), None);
+                let why = self.session.in_place(remedy::why(transport, port.number(), None));
                 Err(anyhow!("{}; waiting does not change that; see: {why}", refused.error))
             }
         }
