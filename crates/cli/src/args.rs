@@ -10,6 +10,7 @@ use crate::command::{
     Command, budget, chart, close, completions, connect, explain, free, history, hold, list, man, pick,
     portqry, probe, range, record, reserve, resume, schema, snapshot, trace, undo, wait, watch, who, why,
 };
+use crate::exit::Misuse;
 use crate::output::{FORMATS, Format};
 
 /// Whose is this port, and why can't I have it? Without a command: the chart of this machine's ports
@@ -59,7 +60,7 @@ pub(crate) struct General {
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) from: Option<PathBuf>,
     /// Look at another network namespace: a name below /run/netns, or that of a process
-    #[arg(long, global = true, value_name = "NAME|PID", conflicts_with = "from", value_parser = namespace)]
+    #[arg(long, global = true, value_name = "NAME|PID", value_parser = namespace)]
     pub(crate) netns: Option<Namespace>,
     /// When to use colour; auto: on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
@@ -67,8 +68,9 @@ pub(crate) struct General {
 }
 
 impl Portolan {
-    /// The command line as it is meant: `budget --from ADDRESS` names an address and no file.
-    pub(crate) fn settled(mut self) -> Self {
+    /// The command line as it is meant: `budget --from ADDRESS` names an address and no file. Only then can be told what
+    /// goes with a file.
+    pub(crate) fn settled(mut self) -> Result<Self, Misuse> {
         if let Some(Verb::Budget(budget)) = &mut self.verb
             && budget.source.is_none()
             && let Some(address) = self.general.from.as_ref().and_then(|from| from.to_str()?.parse().ok())
@@ -76,7 +78,17 @@ impl Portolan {
             budget.source = Some(address);
             self.general.from = None;
         }
-        self
+        let netns = self.general.netns.as_ref().map(|_| "--netns <NAME|PID>");
+        let other = netns.or_else(|| match &self.verb {
+            Some(Verb::Budget(budget)) => budget.needs_machine(),
+            _ => None,
+        });
+        match (&self.general.from, other) {
+            (Some(_), Some(other)) => Err(Misuse(format!(
+                "the argument '--from <FILE>' cannot be used with '{other}'; see: portolan --help"
+            ))),
+            _ => Ok(self),
+        }
     }
 }
 

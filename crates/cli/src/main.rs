@@ -78,7 +78,7 @@ fn aside(message: &str) {
 }
 
 fn run(arguments: Portolan) -> Result<Exit> {
-    let Portolan { general, verb } = arguments.settled();
+    let Portolan { general, verb } = arguments.settled()?;
     let surface = surface(&general);
     let format = general.format();
     let session = source::Session::new(general.from, general.netns.unwrap_or_default());

@@ -2,6 +2,10 @@
 //! connection tells exhausted, refused and filtered apart.
 #![cfg(target_os = "linux")]
 
+use std::io::{BufRead as _, BufReader};
+use std::net::{TcpStream, UdpSocket};
+use std::process::{Child, Stdio};
+
 use portolan_testbed::{Answer, Held, Namespace, program};
 use serde_json::Value;
 
@@ -161,14 +165,245 @@ fn a_busy_healthy_proxy_with_20_000_time_wait_raises_no_alarm() {
 }
 
 #[test]
-fn one_real_connection_tells_refused_and_filtered_apart() {
+fn one_real_connection_tells_refused_and_unreachable_apart() {
     let namespace = Namespace::new();
-    let _held = Held::new(&namespace, "tcp-listen 127.0.0.1:80");
-    let verdict = |to: &str| budget(&namespace, &format!("--try {to}")).json()["attempt"]["verdict"].take();
-    assert_eq!(verdict("127.0.0.1:80"), "connected");
-    assert_eq!(verdict("127.0.0.1:81"), "refused");
-    assert_eq!(verdict("192.0.2.1:81"), "filtered", "there is no way there");
+    let held = Held::new(&namespace, "tcp-listen 127.0.0.1:80");
+    for route in ["blackhole 198.51.100.0/24", "prohibit 203.0.113.0/24"] {
+        let mut ip = namespace.command("/usr/sbin/ip");
+        assert!(ip.args(["route", "add"]).args(route.split(' ')).status().unwrap().success());
+    }
+    let attempt = |to: &str, code: u8| {
+        budget(&namespace, &format!("--try {to}")).with_code(code.into()).json()["attempt"].take()
+    };
+    assert_eq!(attempt("127.0.0.1:80", 0)["verdict"], "connected");
+    assert_eq!(attempt("127.0.0.1:81", 0)["verdict"], "refused");
+    for (to, code, way) in [
+        ("192.0.2.1", 101, "none"),
+        ("[2001:db8::1]", 101, "none"),
+        ("198.51.100.1", 22, "blackhole"),
+        ("203.0.113.1", 13, "prohibit"),
+    ] {
+        let attempt = attempt(&format!("{to}:81"), 2);
+        assert_eq!(
+            (&attempt["verdict"], &attempt["code"], &attempt["way"]),
+            (&"unreachable".into(), &code.into(), &way.into()),
+            "{to}"
+        );
+    }
+    let entered = |option: &str, of: &str| {
+        let mut command = std::process::Command::new(program("portolan"));
+        Answer::of(command.args(["budget", option, of, "--try", "198.51.100.1:81"])).with_code(2).output
+    };
+    let (name, pid) = (namespace.name(), held.pid().to_string());
+    let told = "198.51.100.1:81   unreachable: a blackhole route of this machine swallows it (Invalid argument \
+                (os error 22)); see: ";
+    let named = entered("--netns", name);
+    assert!(named.starts_with(&format!("{told}ip netns exec {name} ip route get 198.51.100.1\n")), "{named}");
+    let of = entered("--netns", &pid);
+    assert!(
+        of.starts_with(&format!("{told}nsenter --target {pid} --net ip route get 198.51.100.1\n")),
+        "{of}"
+    );
+}
+
+#[test]
+fn a_neighbour_that_does_not_answer_is_filtered_and_no_missing_way() {
+    let (near, far) = (Namespace::new(), Namespace::new());
+    near.link("10.9.0.1/24", &far, "10.9.0.2/24");
+    // Nobody has that address: the kernel gives up when nobody answers its ARP request.
+    let json = budget(&near, "--try 10.9.0.3:81").with_code(0).json();
+    assert_eq!(json["attempt"]["verdict"], "filtered", "{json:#}");
+    assert!(json["attempt"]["way"].is_null() && json["attempt"]["remedy"].is_null());
+}
+
+#[test]
+fn a_destination_is_a_host_and_a_port() {
+    let answer = Answer::of(Namespace::new().command(program("portolan")).args(["budget", "--to", "nohost"]));
+    assert!(answer.with_code(2).errors.contains("type it as in db.example:5432"));
+}
+
+/// The rows towards a destination: from where, to where, and what was typed for that.
+fn ways(answer: &Value) -> Vec<[Option<String>; 3]> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let rows = answer["room"].as_array().unwrap().iter().filter(|row| !row["destination"].is_null());
+    rows.map(|row| [&row["source"], &row["destination"], &row["asked_as"]].map(text)).collect()
+}
+
+#[test]
+fn a_connection_to_no_address_goes_where_the_kernel_takes_it() {
+    let namespace = Namespace::new();
+    namespace.add_address("10.0.0.1/32");
+    let held = "tcp-listen 127.0.0.1:80 tcp-listen [::1]:80 tcp-listen 10.0.0.1:80 \
+                connections 127.0.0.1:80 --as-client --count 3 connections [::1]:80 --as-client --count 2";
+    let _held = Held::new(&namespace, held);
+    // The kernel itself is asked where such a connection comes to. The standard library binds datagrams alone.
+    let taken = |from: &str, to: &str| {
+        namespace.run(|| {
+            let socket = UdpSocket::bind(from).unwrap();
+            socket.connect(to).unwrap();
+            socket.peer_addr().unwrap().to_string()
+        })
+    };
+    for (to, goes) in [("0.0.0.0:80", "127.0.0.1:80"), ("[::]:80", "[::1]:80")] {
+        assert_eq!(namespace.run(|| TcpStream::connect(to).unwrap().peer_addr().unwrap().to_string()), goes);
+    }
+    for (from, to, options, goes) in [
+        ("0.0.0.0:0", "0.0.0.0:80", "", "127.0.0.1:80"),
+        ("[::]:0", "[::]:80", "", "[::1]:80"),
+        ("10.0.0.1:0", "0.0.0.0:80", "--source 10.0.0.1", "10.0.0.1:80"),
+    ] {
+        assert_eq!(taken(from, to), goes);
+        let answer = budget(&namespace, &format!("--to {to} {options}")).with_code(0);
+        let [[_, destination, asked_as]] = &ways(&answer.json())[..] else { panic!("{answer}") };
+        assert_eq!((destination.as_deref(), asked_as.as_deref()), (Some(goes), Some(to)));
+    }
     let mut command = namespace.command(program("portolan"));
-    let answer = Answer::of(command.args(["budget", "--to", "nohost"])).with_code(2);
-    assert!(answer.errors.contains("type it as in db.example:5432"), "{answer}");
+    let told = Answer::of(command.args(["budget", "--to", "0.0.0.0:80"])).with_code(0).output;
+    assert!(told.contains("127.0.0.1 → 127.0.0.1:80 (where 0.0.0.0 goes)"), "{told}");
+}
+
+#[test]
+fn a_source_is_an_address_of_the_namespace_that_is_asked_about() {
+    let namespace = Namespace::new();
+    namespace.add_address("10.0.0.1/32");
+    let name = namespace.name();
+    let inside = |options: &str| {
+        let mut command = std::process::Command::new(program("portolan"));
+        Answer::of(command.args(["budget", "--json", "--netns", name]).args(options.split_whitespace()))
+    };
+    // An address after --from is one in that namespace too, and may be watched and tried.
+    for options in
+        ["--source 10.0.0.1", "--from 10.0.0.1", "--from 10.0.0.1 --over 0.1", "--source 127.0.0.9"]
+    {
+        let json = inside(options).with_code(0).json();
+        assert_eq!(json["namespace"], name, "{options}");
+        let rows = json["room"].as_array().unwrap();
+        assert!(
+            rows.iter().any(|row| row["source"] == options.split(' ').nth(1).unwrap()),
+            "{options}: {json:#}"
+        );
+    }
+    for (options, expected) in [
+        (
+            "--source 192.0.2.9",
+            &format!("192.0.2.9 is not an address of namespace {name}; see: ip netns exec {name} ip address")
+                [..],
+        ),
+        ("--from 2001:db8::9", "2001:db8::9 is not an address of namespace"),
+        ("--source 224.0.0.1", "224.0.0.1 is not an address of namespace"),
+        (
+            "--source 10.0.0.1 --to [::1]:80",
+            "nothing goes from 10.0.0.1 to [::1]:80: give a --source of that family",
+        ),
+        ("--source 10.0.0", "it is no address; type one as in 10.0.0.5"),
+        ("--source 10.0.0.1 --all-netns", "cannot be used with"),
+        ("--from /no/such/file", "cannot be used with '--netns <NAME|PID>'"),
+        ("--udp --try 127.0.0.1:80", "'--udp' cannot be used with '--try <HOST:PORT>'"),
+        ("--bind --try 127.0.0.1:80", "'--bind' cannot be used with '--try <HOST:PORT>'"),
+        ("--over 0", "nothing grows in no time; type a number of seconds as in 10"),
+    ] {
+        let answer = inside(options).with_code(2);
+        assert_eq!((answer.errors.lines().count(), &answer.output[..]), (1, ""), "{answer}");
+        assert!(answer.errors.contains(expected), "{options}: '{expected}' is not in: {}", answer.errors);
+    }
+    namespace.sysctl("net.ipv4.ip_nonlocal_bind", "1");
+    inside("--source 192.0.2.9").with_code(0);
+}
+
+#[test]
+fn a_source_of_a_file_is_an_address_in_it() {
+    let namespace = Namespace::new();
+    namespace.add_address("10.0.0.1/32");
+    let file = std::env::temp_dir().join(format!("{}.source.json", namespace.name()));
+    let _ = std::fs::remove_file(&file);
+    let path = file.to_str().unwrap();
+    Answer::of(namespace.command(program("portolan")).args(["snapshot", "--out", path])).with_code(0);
+    let of_file = |options: &str| budget(&namespace, &format!("--from {path} {options}"));
+    assert_eq!(ways(&of_file("--source 10.0.0.1 --to 0.0.0.0:80").with_code(0).json()).len(), 1);
+    let refused = of_file("--source 10.0.0.2").with_code(2);
+    assert!(
+        refused.errors.contains("10.0.0.2 is not an address of the machine in the snapshot"),
+        "{refused}"
+    );
+    for option in ["--over 1", "--try 127.0.0.1:80", "--all-netns"] {
+        let refused = of_file(option).with_code(2);
+        assert!(refused.errors.contains("'--from <FILE>' cannot be used with '--"), "{refused}");
+    }
+    std::fs::remove_file(file).unwrap();
+}
+
+/// A network namespace without a name: that of a program which is there as long as this value.
+struct Nameless(Child);
+
+impl Nameless {
+    fn with_range(range: &str) -> Self {
+        let script = format!(
+            "echo {range} > /proc/sys/net/ipv4/ip_local_port_range && ip link set lo up && echo ready && exec sleep 600"
+        );
+        let mut command = std::process::Command::new("unshare");
+        let mut child = command.args(["--net", "sh", "-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        Self(child)
+    }
+}
+
+impl Drop for Nameless {
+    fn drop(&mut self) {
+        // It has nothing to write and nobody waits for it.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn every_namespace_is_told_of_and_one_that_cannot_be_entered_is_a_gap() {
+    let named = Namespace::new();
+    named.sysctl("net.ipv4.ip_local_port_range", "40000 40199");
+    named.add_address("10.77.0.1/32");
+    let nameless = Nameless::with_range("50000 50299");
+    let answer = budget(&named, "--all-netns");
+    let sheets = answer.json()["namespaces"].take();
+    let room = |name: &str| {
+        let of_name = sheets.as_array().unwrap().iter().filter(|sheet| sheet["namespace"] == name);
+        let [sheet] = of_name.collect::<Vec<_>>()[..] else { panic!("{name} once: {answer}") };
+        let row = sheet["room"].as_array().unwrap().iter().find(|row| row["transport"] == "udp").unwrap();
+        (row["range"].clone(), row["ports"].clone(), row["room"].clone())
+    };
+    let pid = nameless.0.id();
+    let expected = |first: u32, ports: u32| {
+        let range = serde_json::json!([first, first + ports - 1]);
+        (range, ports.into(), serde_json::json!({ "min": ports, "max": ports }))
+    };
+    // That of this program is the named one, and is told once.
+    assert_eq!(room("of this process"), expected(40000, 200));
+    assert_eq!(room(&format!("of process {pid}")), expected(50000, 300));
+    let mut command = std::process::Command::new(program("portolan"));
+    let told = Answer::of(command.args(["budget", "--all-netns"])).output;
+    for name in [named.name(), &format!("of process {pid}")] {
+        assert!(told.contains(&format!("network namespace {name}\n")), "{name}: {told}");
+    }
+    // Of an address, those that have it.
+    let with_source = budget(&named, "--all-netns --source 10.77.0.1").json();
+    let names = |json: &Value| {
+        let sheets = json["namespaces"].as_array().unwrap().iter();
+        sheets.map(|sheet| sheet["namespace"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&with_source), ["of this process"]);
+    let nowhere = budget(&named, "--all-netns --source 192.0.2.77").with_code(2);
+    assert!(nowhere.errors.contains("192.0.2.77 is no address of any network namespace"), "{nowhere}");
+    // Another user may see that there is one, and not enter it.
+    let other = Namespace::new();
+    let mut command = named.command_as(65534, program("portolan"));
+    let answer = Answer::of(command.args(["budget", "--all-netns", "--json", "--no-owners"]));
+    let json = answer.json();
+    assert_eq!(names(&json), ["of this process"]);
+    let gap = json["gaps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|gap| gap["detail"].as_str().unwrap().contains(other.name()));
+    let gap = gap.unwrap_or_else(|| panic!("{answer}"));
+    assert_eq!((&gap["reason"], &gap["remedy"]), (&"denied".into(), &"run as root".into()));
 }

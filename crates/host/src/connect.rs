@@ -9,6 +9,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use portolan_core::kernel::route::RouteKind;
+
 use crate::{Error, Namespace, sys};
 
 /// What a try to connect came to.
@@ -107,6 +109,44 @@ pub fn source_towards(namespace: &Namespace, to: SocketAddr) -> Result<Option<Ip
     })?;
     let error = |source| Error::new(format!("ask the system for a way to {}", to.ip()), source);
     asked.map(|local| local.map(|local| local.ip())).map_err(error)
+}
+
+/// What kind of way leads to an address, by the system's routes. Nothing is sent.
+///
+/// # Errors
+/// The namespace cannot be entered, or its routes cannot be asked for.
+pub fn way_to(namespace: &Namespace, to: IpAddr) -> Result<RouteKind, Error> {
+    let asked = sys::within(namespace, || sys::route(SocketAddr::new(to, 0)))?;
+    asked
+        .map(|(route, _)| route.kind)
+        .map_err(|source| Error::new(format!("ask the system for a way to {to}"), source))
+}
+
+/// Whether connections can come from that address: it is one of the machine's, or the system lets any other be bound
+/// (`ip_nonlocal_bind`).
+///
+/// # Errors
+/// The namespace cannot be entered, or its routes cannot be asked for.
+pub fn is_source(namespace: &Namespace, address: IpAddr) -> Result<bool, Error> {
+    let address = address.to_canonical();
+    if address.is_unspecified() {
+        return Ok(true);
+    }
+    // Linux binds to groups, which nothing can come from.
+    if address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        return Ok(false);
+    }
+    match way_to(namespace, address)? {
+        RouteKind::Local => Ok(true),
+        RouteKind::Broadcast => Ok(false),
+        _ => sys::within(namespace, || match UdpSocket::bind(SocketAddr::new(address, 0)) {
+            // Linux says EINVAL of an address that is of one link alone where no link is named.
+            Err(error) => {
+                !matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::InvalidInput)
+            }
+            Ok(_) => true,
+        }),
+    }
 }
 
 /// A connection to a free port of the ephemeral range may be given that very port, and then meets itself.

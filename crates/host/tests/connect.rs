@@ -4,8 +4,9 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
+use portolan_core::kernel::route::RouteKind;
 use portolan_host::Namespace;
-use portolan_host::connect::{Attempt, connect, resolve, source_towards};
+use portolan_host::connect::{Attempt, connect, is_source, resolve, source_towards, way_to};
 use portolan_testbed::Held;
 
 const LIMIT: Duration = Duration::from_secs(5);
@@ -69,4 +70,45 @@ fn the_source_is_the_one_that_the_system_would_choose() {
     near.sysctl("net.ipv4.ip_local_port_range", "40000 40000");
     let _held = Held::new(&near, "udp 0.0.0.0:40000");
     assert!(source_towards(&named, "192.0.2.2:80".parse().unwrap()).is_err(), "no port to ask with");
+}
+
+#[test]
+fn connections_come_from_addresses_of_the_machine_alone_unless_others_may_be_bound() {
+    let namespace = portolan_testbed::Namespace::new();
+    namespace.add_address("10.0.0.1/24");
+    namespace.add_address("2001:db8::1/64");
+    let named = Namespace::Named(namespace.name().to_owned());
+    let is_source = |address: &str| is_source(&named, address.parse().unwrap()).unwrap();
+    // Loopback has every address of its prefix; what is sent to all of a network is nobody's.
+    for own in
+        ["127.0.0.1", "127.3.2.1", "10.0.0.1", "::ffff:10.0.0.1", "::1", "2001:db8::1", "0.0.0.0", "::"]
+    {
+        assert!(is_source(own), "{own}");
+    }
+    for other in ["192.0.2.1", "224.0.0.1", "255.255.255.255", "2001:db8::2", "fe80::1", "ff02::1"] {
+        assert!(!is_source(other), "{other}");
+    }
+    namespace.sysctl("net.ipv4.ip_nonlocal_bind", "1");
+    assert!(is_source("192.0.2.1") && !is_source("224.0.0.1"));
+}
+
+#[test]
+fn a_route_that_leads_nowhere_is_told_by_its_kind() {
+    let namespace = portolan_testbed::Namespace::new();
+    for (kind, network) in
+        [("blackhole", "198.51.100.0/24"), ("prohibit", "203.0.113.0/24"), ("unreachable", "2001:db8::/64")]
+    {
+        let mut ip = namespace.command("/usr/sbin/ip");
+        assert!(ip.args(["route", "add", kind, network]).status().unwrap().success());
+    }
+    let named = Namespace::Named(namespace.name().to_owned());
+    for (to, expected) in [
+        ("127.0.0.1", RouteKind::Local),
+        ("192.0.2.1", RouteKind::None),
+        ("198.51.100.1", RouteKind::Blackhole),
+        ("203.0.113.1", RouteKind::Prohibit),
+        ("2001:db8::1", RouteKind::Unreachable),
+    ] {
+        assert_eq!(way_to(&named, to.parse().unwrap()).unwrap(), expected, "{to}");
+    }
 }

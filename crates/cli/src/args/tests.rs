@@ -289,7 +289,7 @@ fn the_help_of_every_verb_is_known() {
     The room left is counted by the system's own rules. Where it does not show what decides, it is a
     range, with the
     reason. --from takes a snapshot file, as everywhere; an address after --from is taken for --source.
-    Exit codes: 0 fine; 1 something runs out, or --try found no port; 2 could not tell.
+    Exit codes: 0 fine; 1 something runs out, or --try found no port; 2 could not tell, or no way there.
 
     ======== free
 

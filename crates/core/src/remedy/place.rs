@@ -14,7 +14,7 @@ pub fn in_place(netns: Option<&str>, command: String) -> Option<String> {
         None => ("", &*command),
     };
     let program = bare.split(' ').next().unwrap_or_default();
-    if !matches!(program, "portolan" | "sysctl") {
+    if !matches!(program, "portolan" | "sysctl" | "ip") {
         return Some(command);
     }
     let name = name_quoted(netns)?;
@@ -41,6 +41,7 @@ mod tests {
             (Some("812"), "portolan why \"[::1]:80\"", "portolan why \"[::1]:80\" --netns 812"),
             (Some("blue"), "sudo sysctl -w a=1", "sudo ip netns exec blue sysctl -w a=1"),
             (Some("812"), "sysctl -w a=1", "nsenter --target 812 --net sysctl -w a=1"),
+            (Some("blue"), "ip address", "ip netns exec blue ip address"),
             (Some("blue"), "systemctl restart a.service", "systemctl restart a.service"),
             (Some("blue"), "kill 812", "kill 812"),
         ] {

@@ -1,15 +1,17 @@
 //! What is asked of the room, as it was typed, and the answers: a row for each way to be given a port.
 
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use portolan_core::census;
 use portolan_core::room::{self, Ask, Call};
-use portolan_core::snapshot::Snapshot;
+use portolan_core::snapshot::{Gap, GapReason, LocalAddress, Snapshot, System};
 use portolan_core::socket::{Family, Transport};
 use portolan_host::connect;
+use portolan_host::sys::SYSTEM;
 
 use super::DESTINATIONS;
 use super::rows::RoomRow;
@@ -40,7 +42,7 @@ impl HostPort {
                 && host.chars().all(|c| !c.is_whitespace() && !c.is_control() && !"/:[]@".contains(c))
         };
         let host = match bare {
-            Some(bare) if bare.parse::<std::net::Ipv6Addr>().is_ok() => bare,
+            Some(bare) if bare.parse::<Ipv6Addr>().is_ok() => bare,
             None if is_name(host) => host,
             _ => return Err(format!("'{text}' is no HOST:PORT; {example}")),
         };
@@ -69,6 +71,11 @@ impl std::fmt::Display for HostPort {
     }
 }
 
+/// Reads an address of --source.
+pub(super) fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| "it is no address; type one as in 10.0.0.5 or 2001:db8::5".to_owned())
+}
+
 /// What is asked; empty lists ask for all.
 #[derive(Debug, Default)]
 pub(super) struct Question {
@@ -76,6 +83,85 @@ pub(super) struct Question {
     pub(super) destinations: Vec<SocketAddr>,
     pub(super) udp: bool,
     pub(super) bind: bool,
+    /// Destinations that the system takes for another: as typed, and which it is.
+    pub(super) taken_for: Vec<(SocketAddr, SocketAddr)>,
+}
+
+/// Refuses a source that connections cannot come from, and leaves the destinations of its family.
+pub(super) fn check_source(
+    session: &Session,
+    source: IpAddr,
+    destinations: &mut Vec<SocketAddr>,
+) -> Result<()> {
+    let family = Family::of(source.to_canonical());
+    let other = destinations.first().copied();
+    destinations.retain(|to| Family::of(to.ip().to_canonical()) == family);
+    if let (Some(other), true) = (other, destinations.is_empty()) {
+        let text = format!("nothing goes from {source} to {other}: give a --source of that family");
+        return Err(Misuse(text).into());
+    }
+    if session.is_file() || connect::is_source(session.namespace(), source)? {
+        return Ok(());
+    }
+    let of = session.namespace().typed().map_or("this machine".into(), |name| format!("namespace {name}"));
+    let see = match SYSTEM {
+        System::Windows => "ipconfig".to_owned(),
+        System::Linux => session.in_place("ip address".to_owned()),
+    };
+    Err(Misuse(format!("{source} is not an address of {of}; see: {see}")).into())
+}
+
+impl Question {
+    /// The question as it is meant of what was seen: connect() to no address in particular goes to this machine (Linux:
+    /// `net/ipv4/route.c` takes the source, or 127.0.0.1; `net/ipv6/tcp_ipv6.c` takes ::1). A file's addresses are all
+    /// that can be told of its sources.
+    pub(super) fn of(mut self, snapshot: &Snapshot, is_file: bool) -> Result<Self, Misuse> {
+        let unknown = |source: &&IpAddr| {
+            let address = source.to_canonical();
+            let own = |local: &LocalAddress| local.address.to_canonical() == address;
+            !address.is_unspecified() && !address.is_loopback() && !snapshot.addresses.iter().any(own)
+        };
+        if is_file
+            && !snapshot.addresses.is_empty()
+            && let Some(source) = self.sources.iter().find(unknown)
+        {
+            let text =
+                format!("{source} is not an address of the machine in the snapshot; leave --source out");
+            return Err(Misuse(text));
+        }
+        let sources = self.sources.clone();
+        for to in &mut self.destinations {
+            let meant = match to.ip().to_canonical() {
+                IpAddr::V6(address) if address.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+                IpAddr::V4(address) if address.is_unspecified() => sources
+                    .iter()
+                    .map(IpAddr::to_canonical)
+                    .find(|source| source.is_ipv4() && !source.is_unspecified())
+                    .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+                _ => continue,
+            };
+            if snapshot.host.system == System::Windows {
+                let text =
+                    format!("Windows connects to no {}; give the address that is meant: {meant}", to.ip());
+                return Err(Misuse(text));
+            }
+            let typed = std::mem::replace(to, SocketAddr::new(meant, to.port()));
+            self.taken_for.push((typed, *to));
+        }
+        Ok(self)
+    }
+}
+
+/// A namespace that could not be entered; none where it was gone already, with its last process.
+pub(super) fn not_entered(error: &anyhow::Error) -> Option<Gap> {
+    let kind = error.downcast_ref::<portolan_host::Error>().map(|error| error.source.kind());
+    let gap = |reason| Gap::new("network namespaces", reason, error.to_string());
+    match kind {
+        Some(io::ErrorKind::NotFound) => None,
+        // As the error says already, with more rights.
+        Some(io::ErrorKind::PermissionDenied) => Some(gap(GapReason::Denied).with_remedy("run as root")),
+        _ => Some(gap(GapReason::Unsupported)),
+    }
 }
 
 /// The rows, the least room first, and how many destinations there were to choose from.
@@ -105,6 +191,10 @@ pub(super) fn answer(snapshot: &Arc<Snapshot>, question: &Question) -> Answer {
     if question.destinations.is_empty() {
         answer.rows.extend(on_addresses(snapshot, question));
     }
+    for row in &mut answer.rows {
+        let meant = |(_, meant): &&(SocketAddr, SocketAddr)| row.destination == Some(*meant);
+        row.asked_as = question.taken_for.iter().find(meant).map(|(typed, _)| *typed);
+    }
     answer.rows.sort_by_key(|row| (row.left.room.min, row.left.room.max));
     answer
 }
@@ -118,7 +208,7 @@ fn towards(snapshot: &Arc<Snapshot>, question: &Question, answer: &mut Answer) {
         let mut wanted = connections.worst(limit);
         wanted.retain(|(tuple, _)| {
             let canonical = |to: &SocketAddr| SocketAddr::new(to.ip().to_canonical(), to.port());
-            (question.sources.is_empty() || question.sources.iter().any(|s| s.to_canonical() == tuple.source))
+            (question.sources.is_empty() || question.sources.iter().any(|s| is_from(*s, tuple.source)))
                 && (question.destinations.is_empty()
                     || question.destinations.iter().any(|to| canonical(to) == tuple.destination))
         });
@@ -143,6 +233,12 @@ fn towards(snapshot: &Arc<Snapshot>, question: &Question, answer: &mut Answer) {
     if question.destinations.is_empty() {
         answer.rows.extend(elsewhere(snapshot, question));
     }
+}
+
+/// Whether a source is meant; no address in particular means all of its family.
+fn is_from(meant: IpAddr, source: IpAddr) -> bool {
+    let meant = meant.to_canonical();
+    meant == source || (meant.is_unspecified() && Family::of(meant) == Family::of(source))
 }
 
 /// The room towards any other destination.

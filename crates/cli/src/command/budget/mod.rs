@@ -18,10 +18,10 @@ use portolan_core::census::{self, Census};
 use portolan_core::diagnose::{Case, Finding, RoomTrend, Severity, diagnose_room};
 use portolan_core::limits::{Limit, limits};
 use portolan_core::room::{self, Tuple};
-use portolan_core::snapshot::{Gap, Snapshot};
+use portolan_core::snapshot::{Gap, Reading, Snapshot};
 use portolan_core::socket::Family;
 use portolan_core::trend::{self, Sample};
-use portolan_host::{Look, Namespace, OwnerSearch, Sections, SocketFilter, sys};
+use portolan_host::{Look, Namespace, OwnerSearch, Sections, SocketFilter, connect, sys};
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 
@@ -52,36 +52,43 @@ Examples:
 
 The room left is counted by the system's own rules. Where it does not show what decides, it is a range, with the
 reason. --from takes a snapshot file, as everywhere; an address after --from is taken for --source.
-Exit codes: 0 fine; 1 something runs out, or --try found no port; 2 could not tell.")]
+Exit codes: 0 fine; 1 something runs out, or --try found no port; 2 could not tell, or no way there.")]
 pub(crate) struct Budget {
     /// Towards this destination alone
     #[arg(long, value_name = "HOST:PORT", value_parser = HostPort::parse)]
     to: Option<HostPort>,
     /// From this address of the machine alone
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = ask::address)]
     pub(crate) source: Option<IpAddr>,
     /// For UDP alone
-    #[arg(long, conflicts_with = "to")]
+    #[arg(long, conflicts_with_all = ["to", "connect"])]
     udp: bool,
     /// For bind with port 0 alone
-    #[arg(long, conflicts_with = "to")]
+    #[arg(long, conflicts_with_all = ["to", "connect"])]
     bind: bool,
     /// In every network namespace of the machine
-    #[arg(long, conflicts_with_all = ["from", "netns", "to", "connect", "over", "since"])]
+    #[arg(long, conflicts_with_all = ["netns", "to", "connect", "over", "since"])]
     all_netns: bool,
     /// Leave owners out; much faster where there are many processes
     #[arg(long)]
     no_owners: bool,
     /// Watch for so many seconds, and tell what grows and when it ends
-    #[arg(long, value_name = "SECONDS", value_parser = typed::seconds, conflicts_with_all = ["from", "since"])]
+    #[arg(long, value_name = "SECONDS", value_parser = over, conflicts_with = "since")]
     over: Option<Duration>,
     /// Compare with an earlier snapshot file
     #[arg(long, value_name = "FILE")]
     since: Option<PathBuf>,
     /// Make one real connection there, to tell exhausted, refused and filtered apart
     #[arg(long = "try", id = "connect", value_name = "HOST:PORT", value_parser = HostPort::parse)]
-    #[arg(conflicts_with = "from")]
     attempt: Option<HostPort>,
+}
+
+/// For how long is watched: a growth needs some time.
+fn over(text: &str) -> Result<Duration, String> {
+    match typed::seconds(text)? {
+        Duration::ZERO => Err("nothing grows in no time; type a number of seconds as in 10".to_owned()),
+        over => Ok(over),
+    }
 }
 
 /// What budget says, of one network namespace.
@@ -141,6 +148,7 @@ impl Command for Budget {
         let attempt = self.attempt.as_ref().map(|to| attempt::make(session, to)).transpose()?;
         let question = self.question(session)?;
         let (snapshot, earlier, trends) = self.see(session)?;
+        let question = question.of(&snapshot, session.is_file())?;
         let asked = ask::answer(&snapshot, &question);
         let sheet = sheet(&snapshot, earlier.as_deref(), &trends, asked, attempt);
         Ok(Output::Report(report(sheet)))
@@ -148,18 +156,31 @@ impl Command for Budget {
 }
 
 impl Budget {
+    /// What a file cannot be asked, of that which was typed.
+    pub(crate) fn needs_machine(&self) -> Option<&'static str> {
+        let asked = [
+            ("--all-netns", self.all_netns),
+            ("--over <SECONDS>", self.over.is_some()),
+            ("--try <HOST:PORT>", self.attempt.is_some()),
+        ];
+        asked.into_iter().find_map(|(option, is_given)| is_given.then_some(option))
+    }
+
     fn question(&self, session: &Session) -> Result<Question> {
-        let destinations = match &self.to {
+        let mut destinations = match &self.to {
             None => Vec::new(),
             Some(to) => to.resolve(session)?,
         };
+        if let Some(source) = self.source {
+            ask::check_source(session, source, &mut destinations)?;
+        }
         let sources = match (self.source, destinations.is_empty()) {
             (Some(source), _) => vec![source],
             (None, true) => Vec::new(),
             // Where the system would choose one, that one is meant.
             (None, false) => ask::chosen_sources(session, &destinations),
         };
-        Ok(Question { sources, destinations, udp: self.udp, bind: self.bind })
+        Ok(Question { sources, destinations, udp: self.udp, bind: self.bind, ..Question::default() })
     }
 
     fn see(&self, session: &Session) -> Result<Seen> {
@@ -201,16 +222,35 @@ impl Budget {
     }
 
     fn everywhere(&self, session: &Session) -> Result<Output> {
-        let found = sys::namespaces();
+        let Reading { value: found, mut gaps } = sys::namespaces();
+        let question = Question {
+            sources: self.source.into_iter().collect(),
+            udp: self.udp,
+            bind: self.bind,
+            ..Question::default()
+        };
         let mut told = Vec::new();
-        for (name, namespace) in found.value {
-            // It may be gone by now, with its last process.
-            let Ok(snapshot) = session.see_in(&namespace, self.look()) else { continue };
-            let question = self.question(session)?;
-            let asked = ask::answer(&snapshot, &question);
-            told.push(Sheet { namespace: Some(name), ..sheet(&snapshot, None, &[], asked, None) });
+        for (name, namespace) in found {
+            // One without that address is not asked about; one that cannot be entered is told below.
+            let has = |source| connect::is_source(&namespace, source).unwrap_or(true);
+            if !self.source.is_none_or(has) {
+                continue;
+            }
+            match session.see_in(&namespace, self.look()) {
+                Ok(snapshot) => {
+                    let asked = ask::answer(&snapshot, &question);
+                    told.push(Sheet { namespace: Some(name), ..sheet(&snapshot, None, &[], asked, None) });
+                }
+                Err(error) => gaps.extend(ask::not_entered(&error)),
+            }
         }
-        Ok(Output::Report(reports(told, found.gaps)))
+        match self.source.filter(|_| told.is_empty()) {
+            Some(source) => {
+                let text = "is no address of any network namespace that can be seen; see: ip address";
+                Err(Misuse(format!("{source} {text}")).into())
+            }
+            None => Ok(Output::Report(reports(told, gaps))),
+        }
     }
 }
 
@@ -291,11 +331,11 @@ fn sheet(
 /// Whether something runs out.
 fn exit(sheet: &Sheet) -> Exit {
     let found = sheet.findings.iter().any(|finding| finding.severity >= Severity::Warning);
-    let failed = sheet.attempt.as_ref().is_some_and(Attempt::is_exhausted);
-    match found || failed {
-        true => Exit::Not,
-        false if sheet.room.is_empty() => Exit::Unclear,
-        false => Exit::Fine,
+    let attempt = sheet.attempt.as_ref().map_or(Exit::Fine, Attempt::exit);
+    match () {
+        () if found || attempt == Exit::Not => Exit::Not,
+        () if sheet.room.is_empty() => Exit::Unclear,
+        () => attempt,
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) struct RoomRow {
     pub(super) source: Option<IpAddr>,
     /// To where; null for any that nothing is connected to, and for calls that have none.
     pub(super) destination: Option<SocketAddr>,
+    /// The destination as it was typed, where the system takes it for this one.
+    pub(super) asked_as: Option<SocketAddr>,
     /// The families it holds for.
     pub(super) families: Vec<Family>,
     /// The numbers.
@@ -102,6 +104,7 @@ impl RoomRow {
             call: Call::Connect,
             source: Some(towards.tuple.source),
             destination: Some(towards.tuple.destination),
+            asked_as: None,
             families: vec![Family::of(towards.tuple.source)],
             left: towards.left.clone(),
             states: by_state(&towards.states),
@@ -119,6 +122,7 @@ impl RoomRow {
             call: ask.call,
             source,
             destination: ask.destination,
+            asked_as: None,
             families: vec![Family::of(ask.source)],
             left,
             states: BTreeMap::new(),

@@ -72,9 +72,10 @@ fn what(row: &RoomRow) -> String {
         _ => String::new(),
     };
     let on = row.source.map_or(families.clone(), |source| format!(" on {source}"));
+    let meant = row.asked_as.map_or_else(String::new, |typed| format!(" (where {} goes)", typed.ip()));
     match (row.transport, row.call, row.destination, row.source) {
-        (Transport::Tcp, Call::Connect, Some(to), Some(source)) => format!("{source} → {to}"),
-        (Transport::Tcp, Call::Connect, Some(to), None) => format!("any → {to}"),
+        (Transport::Tcp, Call::Connect, Some(to), Some(source)) => format!("{source} → {to}{meant}"),
+        (Transport::Tcp, Call::Connect, Some(to), None) => format!("any → {to}{meant}"),
         (Transport::Tcp, Call::Connect, None, Some(source)) => format!("{source} → any other"),
         (Transport::Tcp, Call::Connect, None, None) => format!("any other destination{families}"),
         (transport, Call::Bind, _, _) => format!("{transport} bind(0){on}"),
