@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use portolan_testbed::servers;
 use portolan_testbed::{Answer, Namespace, program};
@@ -158,10 +159,38 @@ fn an_end_that_never_pauses_is_left_in_time_and_by_ctrl_c() {
     assert_eq!(output.status.code(), Some(1));
     assert!(errors.contains("1 s are over, and 'zzz' was not heard"), "{errors}");
     let mut child = quiet(&["127.0.0.1", "7000", "--expect", "zzz", "--timeout", "600"]);
-    thread::sleep(std::time::Duration::from_millis(500));
+    thread::sleep(Duration::from_millis(500));
     let pid = child.id().to_string();
     assert!(namespace.command("kill").args(["-INT", &pid]).status().unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn what_trickles_in_after_the_end_of_input_is_waited_for_no_longer_than_the_timeout() {
+    let namespace = Namespace::new();
+    for (port, options) in [("7001", &[][..]), ("7002", &["--send", "x"][..])] {
+        let server = serve(&namespace, port.parse().unwrap(), |mut stream| {
+            while stream.write_all(b".").is_ok() {
+                thread::sleep(Duration::from_millis(100));
+            }
+        });
+        let start = Instant::now();
+        let answer = typed(&namespace, &[&["127.0.0.1", port, "--timeout", "1.5"], options].concat(), b"");
+        let answer = answer.with_code(1);
+        assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
+        assert!(answer.errors.contains("are over, and the other end still talks; --timeout"), "{answer}");
+        assert!(answer.output.len() > 5, "{answer}");
+        server.join().unwrap();
+    }
+    // Who has answered and stays silent has said all.
+    let server = serve(&namespace, 7003, |mut stream| {
+        stream.write_all(b"hello\n").unwrap();
+        thread::sleep(Duration::from_secs(4));
+    });
+    let start = Instant::now();
+    let answer = typed(&namespace, &["127.0.0.1", "7003", "--timeout", "1.5"], b"").with_code(0);
+    assert!(start.elapsed() >= Duration::from_millis(1500) && answer.output == "hello\n", "{answer}");
+    drop(server);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use portolan_core::probe::{PortState, Reason, Refusal, Verdict, tcp_refused};
+use portolan_core::probe::{Icmp, PortState, Reason, Refusal, Verdict, tcp_refused};
 
 use portolan_core::diagnose::Reuse;
 use portolan_core::socket::Transport;
@@ -14,6 +14,7 @@ use portolan_core::socket::Transport;
 use super::destinations::Destinations;
 use super::limited::{Limits, Silence};
 use super::pace::Pace;
+use super::pair::Pair;
 use super::{Found, Shared};
 use crate::Error;
 use crate::sys::{self, Begun, Connecting, Connector, Outcome};
@@ -41,36 +42,6 @@ const LOOKS: [Duration; 3] =
 const ONCE: Duration = Duration::from_millis(950);
 /// How long the system may have no room for a try before that is the port's verdict.
 const NO_ROOM_FOR: Duration = Duration::from_secs(10);
-
-/// A target on its way to its verdict.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pair {
-    index: u64,
-    pub(super) target: SocketAddr,
-    tries: u16,
-    met_itself: u8,
-    met_others: u8,
-    /// How often it was asked alone, for the sake of an ICMP limit.
-    pub(super) asked_alone: u8,
-    /// The system must not repeat the question: a repeat would use up the answer's leave.
-    pub(super) once: bool,
-    no_room_since: Option<Instant>,
-}
-
-impl Pair {
-    pub(super) const fn new(index: u64, target: SocketAddr) -> Self {
-        Self {
-            index,
-            target,
-            tries: 0,
-            met_itself: 0,
-            met_others: 0,
-            asked_alone: 0,
-            once: false,
-            no_room_since: None,
-        }
-    }
-}
 
 /// A connection under way.
 struct Slot {
@@ -146,16 +117,19 @@ impl<'a, 's> Engine<'a, 's> {
                 more();
             }
             self.shared.deliver(&mut self.found, &mut self.tries);
-            if self.is_over() {
+            let now = Instant::now();
+            if self.is_over() && !self.limits.sample(now) {
                 break;
             }
-            let now = Instant::now();
             let limit = self.next_event(now).saturating_duration_since(now).min(LOOK_UP);
             self.connector.wait(limit, &mut self.ready)?;
             self.hear();
             self.expire();
         }
         self.shared.under_way.fetch_sub(self.under_way(), Ordering::Relaxed);
+        for (pair, icmp) in self.limits.held() {
+            self.doubtful(pair, icmp);
+        }
         self.shared.deliver(&mut self.found, &mut self.tries);
         Ok(())
     }
@@ -423,13 +397,15 @@ impl<'a, 's> Engine<'a, 's> {
         match self.limits.silent(pair, now) {
             Silence::Plain => self.found(pair, PortState::Filtered, Reason::Timeout, None),
             Silence::Later => {}
-            Silence::Doubtful(icmp) => {
-                // Were there an error, it would tell a filter as well; or that no way leads there.
-                let filtered = icmp.is_prohibition();
-                let state = if filtered { PortState::Filtered } else { PortState::Undecided };
-                self.found(pair, state, Reason::LimitedIcmp(icmp), None);
-            }
+            Silence::Doubtful(icmp) => self.doubtful(pair, icmp),
         }
+    }
+
+    /// A silent port, while others came back as that error: were there one, it would tell a filter as well; or that
+    /// no way leads there.
+    fn doubtful(&mut self, pair: Pair, icmp: Icmp) {
+        let state = if icmp.is_prohibition() { PortState::Filtered } else { PortState::Undecided };
+        self.found(pair, state, Reason::LimitedIcmp(icmp), None);
     }
 
     fn settle(&mut self, pair: Pair, outcome: Outcome, round_trip: Duration, now: Instant) {
@@ -444,7 +420,9 @@ impl<'a, 's> Engine<'a, 's> {
                 let (state, reason) = tcp_refused(refusal, code, icmp);
                 if let Some(icmp) = icmp {
                     let own = icmp.from.is_some_and(|from| self.is_own(from));
-                    self.limits.seen(address, icmp, own, now);
+                    for pair in self.limits.seen(address, icmp, own, now) {
+                        self.silent(pair, now);
+                    }
                     // A host that says so of itself is there: what it rejects with is one port's.
                     if state == PortState::Unreachable && icmp.from != Some(address) {
                         self.destinations.at(address).no_way = Some(icmp);

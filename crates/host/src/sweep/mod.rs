@@ -11,6 +11,7 @@ mod engine;
 mod limited;
 mod meetings;
 mod pace;
+mod pair;
 
 use std::collections::VecDeque;
 use std::mem;
@@ -23,8 +24,9 @@ use std::thread;
 use portolan_core::probe::Verdict;
 
 use crate::{Error, Namespace, sys};
-use engine::{Engine, Pair};
+use engine::Engine;
 use meetings::Meetings;
+use pair::Pair;
 
 /// Most connections under way at once; fewer where the limit of open descriptors says so.
 const MOST_UNDER_WAY: usize = 16_000;

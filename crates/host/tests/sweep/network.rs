@@ -149,3 +149,41 @@ fn silence_of_a_router_that_limits_its_errors_is_not_taken_for_a_filter() {
         assert_eq!(verdict.reason.icmp().unwrap().from, Some("10.9.0.2".parse().unwrap()), "{verdict:?}");
     }
 }
+
+/// What IPv4 hosts refuse with, by port.
+const MIXED: &str = "table ip far {
+    chain input {
+        type filter hook input priority 0;
+        tcp dport 7000-7011 reject with icmp admin-prohibited
+        tcp dport 7012-7039 reject with icmp host-unreachable
+    }
+}";
+
+#[test]
+fn silence_of_a_host_that_refuses_for_several_reasons_is_never_taken_for_the_first_of_them() {
+    let (near, far) = (Testbed::new(), Testbed::new());
+    near.link("10.9.0.1/24", &far, "10.9.0.2/24");
+    far.run(|| nft(MIXED));
+    // The limit lets only errors of the first kind through before each is asked for the last time.
+    let (verdicts, _) = swept(&near, &Manner::default(), ports("10.9.0.2", 7000..7040));
+    let in_state = |state| in_state(&verdicts, state).iter().map(SocketAddr::port).collect::<Vec<_>>();
+    let (filtered, unreachable) = (in_state(PortState::Filtered), in_state(PortState::Unreachable));
+    assert!(filtered.iter().all(|port| *port < 7012), "{verdicts:?}");
+    assert!(unreachable.iter().all(|port| *port >= 7012), "{verdicts:?}");
+    assert!(filtered.len() >= 6 && !unreachable.is_empty(), "{verdicts:?}");
+    assert_eq!(filtered.len() + unreachable.len() + in_state(PortState::Undecided).len(), 40);
+}
+
+#[test]
+fn silence_of_a_host_that_refuses_for_one_reason_is_a_filter_too() {
+    let (near, far) = (Testbed::new(), Testbed::new());
+    near.link("10.9.0.1/24", &far, "10.9.0.2/24");
+    far.run(|| nft(&MIXED.replace("host-unreachable", "admin-prohibited")));
+    let start = Instant::now();
+    let (verdicts, _) = swept(&near, &Manner::default(), ports("10.9.0.2", 7000..7040));
+    assert_eq!(in_state(&verdicts, PortState::Filtered).len(), 40, "{verdicts:?}");
+    assert!(verdicts.values().all(|verdict| verdict.reason.icmp().is_some()), "{verdicts:?}");
+    assert!(verdicts.values().any(|verdict| matches!(verdict.reason, Reason::LimitedIcmp(_))));
+    // Four are asked alone, a second apart.
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}

@@ -45,7 +45,8 @@ Examples:
 
 Lines go out with the ends that internet protocols want (CR LF), and options of telnet are refused; --raw sends and
 shows bytes as they are. On a terminal control characters are shown and never obeyed. --send and --expect are done in
-the order typed; their texts know \\n, \\r, \\t, \\\\ and \\x1b. At the end of input the other end may still finish.
+the order typed; their texts know \\n, \\r, \\t, \\\\ and \\x1b. At the end of input the other end may still
+finish, for as long as --timeout says.
 Exit codes: 0 talked, and heard all that was expected; 1 refused, no answer, or not heard; 2 could not tell.")]
 pub(crate) struct Connect {
     /// A name or an address
@@ -62,7 +63,7 @@ pub(crate) struct Connect {
     raw: bool,
     #[command(flatten)]
     script: Script,
-    /// How long is waited: for the connection, for each expected text, and for the other end after the end of input
+    /// How long is waited: for the connection, for each expected text, and for all that comes after the end of input
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "10")]
     timeout: Duration,
 }

@@ -89,8 +89,10 @@ pub(super) struct Talk {
     /// Whether a script speaks, and no person.
     is_scripted: bool,
     timeout: Duration,
-    /// Since when the script waits; or since when nothing came.
+    /// Since when the script waits.
     since: Instant,
+    /// When the other end said something.
+    last_heard: Option<Instant>,
     /// What the other end said since the last text that was expected.
     heard: Vec<u8>,
     /// For a terminal; none where bytes are handed on as they are.
@@ -109,6 +111,7 @@ impl Talk {
             script,
             timeout,
             since: Instant::now(),
+            last_heard: None,
             heard: Vec::new(),
             shown: io::stdout().is_terminal().then(Shown::default),
         })
@@ -141,9 +144,7 @@ impl Talk {
             let is_quiet = matches!(heard, Heard::Nothing);
             match heard {
                 Heard::Bytes(text) => {
-                    if !self.is_scripted || self.script.is_empty() {
-                        self.since = Instant::now();
-                    }
+                    self.last_heard = Some(Instant::now());
                     // Whoever reads on no longer has heard enough.
                     if self.show(&text).is_err() {
                         return Ok(Exit::Fine);
@@ -158,7 +159,7 @@ impl Talk {
             }
             let left = self.left();
             if left.is_some_and(|left| left.is_zero()) {
-                return self.over(&format!("{} s are over", self.timeout.as_secs_f64()));
+                return self.out_of_time();
             }
             if is_quiet {
                 self.watch.wait(full, left.unwrap_or(LOOK_UP).min(LOOK_UP))?;
@@ -170,7 +171,7 @@ impl Talk {
     fn left(&self) -> Option<Duration> {
         let since = match (self.is_scripted, self.shared.near().ended) {
             (true, _) => Some(self.since),
-            (false, ended) => ended.map(|ended| ended.max(self.since)),
+            (false, ended) => ended,
         };
         since.map(|since| (since + self.timeout).saturating_duration_since(Instant::now()))
     }
@@ -216,6 +217,20 @@ impl Talk {
             None => out.write_all(text)?,
         }
         out.flush()
+    }
+
+    /// How it ends where the time is over: badly too where the other end has not said all.
+    fn out_of_time(&self) -> Result<Exit> {
+        let seconds = self.timeout.as_secs_f64();
+        let still_talks = self.last_heard.is_some_and(|heard| heard.elapsed() < self.timeout / 4);
+        if self.script.is_empty() && still_talks {
+            let after = if self.is_scripted { "the last line" } else { "the end of input" };
+            return Err(Refused(format!(
+                "{seconds} s after {after} are over, and the other end still talks; --timeout waits longer"
+            ))
+            .into());
+        }
+        self.over(&format!("{seconds} s are over"))
     }
 
     /// How it ends where nothing more comes: badly where the script still waits.
