@@ -69,7 +69,7 @@ pub(crate) struct General {
 
 impl Portolan {
     /// The command line as it is meant: `budget --from ADDRESS` names an address and no file. Only then can be told what
-    /// goes with a file.
+    /// goes with a file, and with another format.
     pub(crate) fn settled(mut self) -> Result<Self, Misuse> {
         if let Some(Verb::Budget(budget)) = &mut self.verb
             && budget.source.is_none()
@@ -77,6 +77,11 @@ impl Portolan {
         {
             budget.source = Some(address);
             self.general.from = None;
+        }
+        if matches!(self.verb, Some(Verb::PortQry(_))) && self.general.format().name != FORMATS[0].name {
+            let text = "portqry tells in PortQry's words alone: leave --json and --format out, or type it as in: \
+                        portolan probe server -p 80 --json";
+            return Err(Misuse(text.to_owned()));
         }
         let netns = self.general.netns.as_ref().map(|_| "--netns <NAME|PID>");
         let other = netns.or_else(|| match &self.verb {

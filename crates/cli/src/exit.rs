@@ -65,10 +65,12 @@ pub(crate) fn one_line(error: &clap::Error) -> String {
     let line = pieces.join(" ");
     let line = line.strip_prefix("error: ").unwrap_or(&line);
     // Beside the one value that was meant, a list of all is noise.
-    let line = match (line.split_once(" [possible values: "), line.split_once(" tip: ")) {
+    // That a word may follow `--` as well helps nobody who mistyped an option.
+    let told = line.split_once(" tip: to pass ").map_or(line, |(fault, _)| fault);
+    let line = match (told.split_once(" [possible values: "), told.split_once(" tip: ")) {
         (Some((fault, _)), Some((_, tip))) => format!("{fault}; {tip}"),
         (None, Some((fault, tip))) => format!("{fault}; {tip}"),
-        _ => line.to_owned(),
+        _ => told.to_owned(),
     };
     // Where clap says nothing about what is right, the usage or the help does.
     let usage = rendered.lines().find_map(|line| line.strip_prefix("Usage: "));
@@ -76,6 +78,14 @@ pub(crate) fn one_line(error: &clap::Error) -> String {
         (ErrorKind::ValueValidation | ErrorKind::InvalidValue, _) => line,
         (ErrorKind::MissingRequiredArgument, Some(usage)) => format!("{line}; type: {usage}"),
         _ if line.contains("; ") => line,
-        _ => format!("{line}; see: portolan --help"),
+        _ => format!("{line}; see: {} --help", command_of(usage)),
     }
+}
+
+/// The command whose usage that is, with its subcommands.
+fn command_of(usage: Option<&str>) -> String {
+    let words = usage.unwrap_or("portolan").split(' ');
+    let words: Vec<&str> =
+        words.take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase())).collect();
+    words.join(" ")
 }

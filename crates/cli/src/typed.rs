@@ -1,5 +1,6 @@
 //! Values as they are typed, for options that several commands take.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -77,6 +78,12 @@ pub(crate) fn when(text: &str) -> Result<When, String> {
         typed.chars().filter(char::is_ascii_digit).chain("000000".chars()).take(14).collect();
     let at = moment::of_digits(&format!("{digits}Z")).and_then(|ms| u64::try_from(ms).ok());
     at.map(When::At).ok_or_else(wrong)
+}
+
+/// What to type for a link-local address without its interface: there is one such network behind each.
+pub(crate) fn zone_hint(typed: &str, address: IpAddr) -> Option<String> {
+    let lacks = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()) && !typed.contains('%');
+    lacks.then(|| format!("{address} is a link-local address: type its interface too, as in {address}%eth0"))
 }
 
 #[cfg(test)]

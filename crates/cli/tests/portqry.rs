@@ -420,3 +420,43 @@ fn a_watch_tells_what_changes_and_ctrl_c_leaves_a_whole_log() {
     fs::remove_file(&log).unwrap();
     drop(listener);
 }
+
+#[test]
+fn esc_alone_ends_a_watch_on_a_terminal_whose_mode_is_restored() {
+    let namespace = Namespace::new();
+    // script(1) gives it a terminal; what stty says comes afterwards.
+    let line =
+        format!("'{}' portqry -wport 8080 -wt 600; echo code $?; stty -a", program("portolan").display());
+    let mut command = namespace.command("script");
+    command.args(["-qec", &line, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.starts_with("Esc or Ctrl+C ends it")), "the watch begins");
+    assert!(lines.any(|line| line.starts_with("TCP mappings")), "the first look");
+    input.write_all(b"\x1b").unwrap();
+    let rest = lines.collect::<Vec<_>>().join("\n");
+    assert!(rest.contains("The watch has ended") && rest.contains("code 0"), "{rest}");
+    assert!(rest.contains(" icanon") && rest.contains(" echo "), "{rest}");
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{rest}");
+}
+
+#[test]
+fn an_unknown_process_is_watched_and_said_to_be_none() {
+    let namespace = Namespace::new();
+    let held = Held::new(&namespace, "tcp-listen 127.0.0.1:8080");
+    let (nobody, somebody) = ("4194303".to_owned(), std::process::id().to_string());
+    for (pid, is_told) in [(nobody, true), (somebody, false)] {
+        let mut command = namespace.command(program("portolan"));
+        command.args(["portqry", "-wpid", &pid, "-wt", "600"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let first = lines.by_ref().take_while(|line| !line.starts_with("TCP mappings")).collect::<Vec<_>>();
+        let told = first.iter().any(|line| line.starts_with(&format!("No process has the ID {pid}")));
+        assert_eq!(told, is_told, "{first:?}");
+        // Where the input is no terminal Esc in it ends the watch.
+        child.stdin.take().unwrap().write_all(b"\x1b").unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    }
+    drop(held);
+}

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -133,6 +133,46 @@ fn the_mail_hosts_of_a_domain_are_asked_in_their_order() {
     let answer = probe(&namespace, &nowhere).with_code(2);
     assert!(answer.errors.contains("knows no host of 'nowhere.test' (MX: NXDOMAIN)"), "{answer}");
     assert_eq!(answer.errors.lines().count(), 1, "{answer}");
+}
+
+#[test]
+fn a_name_server_that_refuses_has_not_said_that_there_is_no_mail_host() {
+    let namespace = Namespace::new();
+    let server = namespace.run(|| UdpSocket::bind("127.0.0.1:5300").unwrap());
+    thread::spawn(move || {
+        let mut question = [0; 512];
+        while let Ok((length, from)) = server.recv_from(&mut question) {
+            // The same as an answer: REFUSED (RFC 1035 section 4.1.1).
+            question[2] |= 0x80;
+            question[3] = question[3] & 0xf0 | 5;
+            server.send_to(&question[..length], from).unwrap();
+        }
+    });
+    let of_domain = ["--profile", "mail", "--domain", "mail.test", "--name-server", "127.0.0.1:5300"];
+    let answer = probe(&namespace, &of_domain).with_code(2);
+    assert!(answer.errors.contains("knows no host of 'mail.test' (MX: REFUSED)"), "{answer}");
+    assert_eq!((answer.errors.lines().count(), answer.output.as_str()), (1, ""), "{answer}");
+}
+
+#[test]
+fn a_proxy_that_cannot_be_asked_is_told_with_the_variable_that_names_it() {
+    let namespace = Namespace::new();
+    for (name, value, part) in [
+        (
+            "http_proxy",
+            "http://proxy.example:99999/",
+            "http_proxy names 'proxy.example:99999': port 99999 is too large",
+        ),
+        ("http_proxy", "http://a b/", "http_proxy names no host"),
+        (
+            "ALL_PROXY",
+            "socks5://127.0.0.1:1080",
+            "ALL_PROXY names a SOCKS proxy, and the profile is for HTTP proxies",
+        ),
+    ] {
+        let answer = probe_with(&namespace, &[(name, value)], &["--profile", "proxy"]).with_code(2);
+        assert!(answer.errors.contains(part) && answer.errors.lines().count() == 1, "{answer}");
+    }
 }
 
 #[test]

@@ -29,9 +29,10 @@ Examples:
   portolan hold 8080                          until Ctrl+C
   portolan hold 8080 8443 --for 30
   portolan hold 8080 -- server --port 8080    let go in the instant the server begins
-  portolan hold 8080 --pass -- server         handed to it as systemd does: LISTEN_FDS, from descriptor 3 on
+  portolan hold 8080 --pass -- server         handed to it as systemd does: descriptors from 3 on
 
-Exit code 1, and nothing is held, when one of the ports cannot be had. With a command: its own exit code.")]
+Exit code 1, and nothing is held, when one of the ports cannot be had. With a command: its own
+exit code.")]
 pub(crate) struct Hold {
     /// Ports and ranges
     #[arg(required = true, value_name = "PORT|FIRST-LAST")]

@@ -28,9 +28,10 @@ Examples:
   server --port $(portolan pick --near 8080)
   portolan pick --count 3 --range 20000-29999
 
-Such a port is held by no socket of any family, is not reserved, not known for a service, and no client is given it by
-the system, since it lies outside of the ephemeral range. All of them are bound at once before one is printed. What
-firewall rules redirect is not looked at: portolan why PORT tells.
+Such a port is held by no socket of any family, is not reserved, not known for a service, and no
+client is given it by the system, since it lies outside of the ephemeral range. All of them are
+bound at once before one is printed. What firewall rules redirect is not looked at: portolan why
+PORT tells.
 Exit code 1, and no port, when there are fewer than asked for.")]
 pub(crate) struct Pick {
     /// How many

@@ -26,10 +26,10 @@ use crate::source::Session;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  portolan reserve                                     what is reserved, by whom, and who listens there
+  portolan reserve                             what is reserved, by whom, and who listens there
   portolan reserve add 5432 8000-8100 --why postgres
   portolan reserve remove 5432
-  portolan reserve suggest                             listeners that a client could be given the port of")]
+  portolan reserve suggest                     listeners whose port a client could be given")]
 pub(crate) struct Reserve {
     #[command(subcommand)]
     what: Option<What>,

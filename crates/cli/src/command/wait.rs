@@ -44,9 +44,9 @@ Examples:
   portolan wait db.example:5432 --for listening --timeout 30
   portolan wait 53/udp --for closed
 
-listening: somebody listens, on whatever address. closed: nobody listens. free: nobody holds the port, and it binds on
-every address without options. Of another host only a connection tells: refused is closed and free; no answer is
-neither.
+listening: somebody listens, on whatever address. closed: nobody listens. free: nobody holds the
+port, and it binds on every address without options. Of another host only a connection tells:
+refused is closed and free; no answer is neither.
 Exit codes: 0 reached; 1 not reached within the timeout; 2 could not tell, or typed wrong.")]
 pub(crate) struct Wait {
     // As an attribute: in a doc comment the brackets would be links.

@@ -32,8 +32,8 @@ Examples:
   portolan why 80 --user www-data
   portolan why \"listen tcp 0.0.0.0:8080: bind: address already in use\"
 
-Nothing is disturbed: the port is bound for a moment and let go, and where even that could take something from a
-running service the socket table answers.
+Nothing is disturbed: the port is bound for a moment and let go, and where even that could take
+something from a running service the socket table answers.
 Exit codes: 0 it binds; 1 it does not; 2 could not tell.")]
 pub(crate) struct Why {
     // Not a doc comment: rustdoc would read the brackets as links.

@@ -11,17 +11,19 @@ mod knock;
 mod searched;
 mod streams;
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use portolan_core::answer::Answer;
+use portolan_core::diagnose::Reuse;
 use portolan_core::probe::{Protocol, Request, Session, Step, Verdict, Via};
 use portolan_core::socket::Transport;
 
-use crate::exchange;
 use crate::{Error, Namespace};
+use crate::{exchange, sys};
 
 /// Stands for the protocol's id where a port was asked without one.
 const NO_PROTOCOL: &str = "none";
@@ -174,6 +176,31 @@ impl Probed {
     }
 }
 
+/// Whether one may ask from there, of each transport alike; port 0 stands for any.
+///
+/// # Errors
+/// The namespace cannot be entered, the address is not this machine's, or its port is taken.
+pub fn check_source(namespace: &Namespace, source: SocketAddr, asked: &[Transport]) -> Result<(), Error> {
+    for &transport in asked {
+        let bound = sys::within(namespace, || sys::try_bind(transport, source, None, Reuse::ReuseAddress))?;
+        let Err(refusal) = bound else { continue };
+        let error = io::Error::from_raw_os_error(refusal.code);
+        let told = match error.kind() {
+            io::ErrorKind::AddrNotAvailable => {
+                io::Error::new(error.kind(), "it is not an address of this machine")
+            }
+            io::ErrorKind::AddrInUse => {
+                let (port, name) = (source.port(), transport.name());
+                io::Error::new(error.kind(), format!("{error}; see: portolan who {port}/{name}"))
+            }
+            _ => error,
+        };
+        let from = if source.port() == 0 { source.ip().to_string() } else { source.to_string() };
+        return Err(Error::new(format!("ask from {from}"), told));
+    }
+    Ok(())
+}
+
 /// Asks every port of every host and hands out what was found as it is reached, in no order, from several threads but
 /// one at a time. Setting `cancel` breaks it off within a tenth of a second; what was reached is handed out. Whether it
 /// was broken off.
@@ -188,6 +215,10 @@ pub fn probe(
     found: &mut (dyn FnMut(Probed) + Send),
 ) -> Result<bool, Error> {
     let has = |transport| plan.ports.iter().any(|asked| asked.transport == transport);
+    if let Some(source) = plan.source {
+        let asked: Vec<Transport> = Transport::ALL.into_iter().filter(|transport| has(*transport)).collect();
+        check_source(namespace, source, &asked)?;
+    }
     if has(Transport::Tcp) {
         streams::probe(namespace, plan, cancel, found)?;
     }

@@ -19,7 +19,7 @@ fn their_help_is_known() {
 
     Options:
       -p, --ports <LIST>           Ports, asked in this order: 22,80-90,http,53/udp,ldap/both, or all
-          --top <N>                The N ports that are met most often
+          --top <N>                The N ports that are met most often: up to 222 of TCP, 104 of UDP
           --tcp                    TCP: so it is where a port names no transport and --udp is not given
           --udp                    UDP, where a port names no transport
       -4                           IPv4 addresses of names alone
@@ -63,18 +63,16 @@ fn their_help_is_known() {
       portolan probe --profile mail --domain example.com
       portolan probe dc1 --profile dc --baseline last.json
 
-    open: something answers. closed: the host says that nobody listens. filtered: something on the way
-    keeps the question or
-    the answer back. open|filtered: UDP that stays silent. unreachable: no way leads there. undecided:
-    nothing can be told.
+    open: something answers. closed: the host says that nobody listens. filtered: something on the
+    way keeps the question or the answer back. open|filtered: UDP that stays silent. unreachable: no
+    way leads there. undecided: nothing can be told.
     Without ports: the addresses of a host and their names, the way there, and whether it answers an
-    echo request.
+    echo request; with --baseline the ports of the earlier run.
     A port's protocol is chosen by the services file, then by Portolan's own table; portolan explain
-    PROTOCOL tells of it.
-    A profile of yours is a file of TOML: title, hosts, and for each port [[port]] with port, transport,
-    protocol, expect
-    (answers, open, closed, filtered, not-open or any), why, and follow for an endpoint mapper whose
-    ports are asked too.
+    PROTOCOL tells of it, and of what may be set.
+    A profile of yours is a file of TOML: title, hosts, and for each port [[port]] with port,
+    transport, protocol, expect (answers, open, closed, filtered, not-open or any), why, and follow
+    for an endpoint mapper whose ports are asked too.
     Exit codes: 0 every asked port is open (--profile: as expected; --baseline: as before); 1 some are
     not; 2 could not tell, or typed wrong.
 
@@ -98,8 +96,8 @@ fn their_help_is_known() {
       portolan portqry -n web -e 80 -q
       portolan portqry -local
 
-    portolan portqry -? tells of every option. A copy or a link of the program under the name of portqry
-    does the same.
+    portolan portqry -? tells of every option. A copy or a link of the program under the name of
+    portqry does the same.
     Exit codes: 0 LISTENING; 1 NOT LISTENING; 2 FILTERED, LISTENING or FILTERED; 99 nothing was asked.
 
     ======== connect
@@ -119,26 +117,24 @@ fn their_help_is_known() {
           --send <TEXT>        Send this line, and read nothing from standard input
           --expect <TEXT>      Wait until the other end says this
           --timeout <SECONDS>  How long is waited: for the connection, for each expected text, and for
-                               the other end after the end of input [default: 10]
+                               all that comes after the end of input [default: 10]
       -h, --help               Print help
 
     Options of every command
 
     Examples:
-      portolan connect mail.example 25                             type; Ctrl+C or the end of input ends
-      it
+      portolan connect mail.example 25                       type; Ctrl+C or the end of input ends it
       portolan connect web.example 443 --tls
-      portolan connect db 6379 --send PING --expect +PONG          exit code 0 when it says so
+      portolan connect db 6379 --send PING --expect +PONG    exit code 0 when it says so
       portolan connect mail 25 --expect 220 --send 'HELO me' --expect 250 --send QUIT
       printf 'GET / HTTP/1.0\n\n' | portolan connect web.example 80
 
     Lines go out with the ends that internet protocols want (CR LF), and options of telnet are refused;
-    --raw sends and
-    shows bytes as they are. On a terminal control characters are shown and never obeyed. --send and
-    --expect are done in
-    the order typed; their texts know \n, \r, \t, \\ and \x1b. At the end of input the other end may
-    still finish.
-    Exit codes: 0 talked, and heard all that was expected; 1 refused, no answer, or not heard; 2 could
-    not tell.
+    --raw sends and shows bytes as they are. On a terminal control characters are shown and never
+    obeyed. --send and --expect are done in the order typed; their texts know \n, \r, \t, \\ and
+    \x1b. After the end of input, or the last --send, the other end may still finish; --timeout says
+    within how long in all.
+    Exit codes: 0 talked, and heard all that was expected; 1 refused, no answer, or not heard to the
+    end; 2 could not tell.
     "#);
 }

@@ -119,8 +119,7 @@ fn their_help_is_known() {
       portolan why "listen tcp 0.0.0.0:8080: bind: address already in use"
 
     Nothing is disturbed: the port is bound for a moment and let go, and where even that could take
-    something from a
-    running service the socket table answers.
+    something from a running service the socket table answers.
     Exit codes: 0 it binds; 1 it does not; 2 could not tell.
     "#);
 }

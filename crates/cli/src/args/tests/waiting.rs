@@ -32,10 +32,9 @@ fn their_help_is_known() {
       portolan pick --count 3 --range 20000-29999
 
     Such a port is held by no socket of any family, is not reserved, not known for a service, and no
-    client is given it by
-    the system, since it lies outside of the ephemeral range. All of them are bound at once before one
-    is printed. What
-    firewall rules redirect is not looked at: portolan why PORT tells.
+    client is given it by the system, since it lies outside of the ephemeral range. All of them are
+    bound at once before one is printed. What firewall rules redirect is not looked at: portolan why
+    PORT tells.
     Exit code 1, and no port, when there are fewer than asked for.
 
     ======== wait
@@ -62,10 +61,8 @@ fn their_help_is_known() {
       portolan wait 53/udp --for closed
 
     listening: somebody listens, on whatever address. closed: nobody listens. free: nobody holds the
-    port, and it binds on
-    every address without options. Of another host only a connection tells: refused is closed and free;
-    no answer is
-    neither.
+    port, and it binds on every address without options. Of another host only a connection tells:
+    refused is closed and free; no answer is neither.
     Exit codes: 0 reached; 1 not reached within the timeout; 2 could not tell, or typed wrong.
 
     ======== watch
@@ -146,10 +143,9 @@ fn their_help_is_known() {
       portolan hold 8080                          until Ctrl+C
       portolan hold 8080 8443 --for 30
       portolan hold 8080 -- server --port 8080    let go in the instant the server begins
-      portolan hold 8080 --pass -- server         handed to it as systemd does: LISTEN_FDS, from
-      descriptor 3 on
+      portolan hold 8080 --pass -- server         handed to it as systemd does: descriptors from 3 on
 
-    Exit code 1, and nothing is held, when one of the ports cannot be had. With a command: its own exit
-    code.
+    Exit code 1, and nothing is held, when one of the ports cannot be had. With a command: its own
+    exit code.
     "#);
 }

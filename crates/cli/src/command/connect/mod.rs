@@ -26,7 +26,7 @@ use crate::exit::{Exit, Misuse, Refused};
 use crate::report::Report;
 use crate::source::Session;
 use crate::text::nearest;
-use crate::typed::seconds;
+use crate::typed::{seconds, zone_hint};
 use script::Script;
 use talk::Talk;
 
@@ -37,17 +37,19 @@ const RESOLVING: Duration = Duration::from_secs(15);
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  portolan connect mail.example 25                             type; Ctrl+C or the end of input ends it
+  portolan connect mail.example 25                       type; Ctrl+C or the end of input ends it
   portolan connect web.example 443 --tls
-  portolan connect db 6379 --send PING --expect +PONG          exit code 0 when it says so
+  portolan connect db 6379 --send PING --expect +PONG    exit code 0 when it says so
   portolan connect mail 25 --expect 220 --send 'HELO me' --expect 250 --send QUIT
   printf 'GET / HTTP/1.0\\n\\n' | portolan connect web.example 80
 
-Lines go out with the ends that internet protocols want (CR LF), and options of telnet are refused; --raw sends and
-shows bytes as they are. On a terminal control characters are shown and never obeyed. --send and --expect are done in
-the order typed; their texts know \\n, \\r, \\t, \\\\ and \\x1b. At the end of input the other end may still
-finish, for as long as --timeout says.
-Exit codes: 0 talked, and heard all that was expected; 1 refused, no answer, or not heard; 2 could not tell.")]
+Lines go out with the ends that internet protocols want (CR LF), and options of telnet are refused;
+--raw sends and shows bytes as they are. On a terminal control characters are shown and never
+obeyed. --send and --expect are done in the order typed; their texts know \\n, \\r, \\t, \\\\ and
+\\x1b. After the end of input, or the last --send, the other end may still finish; --timeout says
+within how long in all.
+Exit codes: 0 talked, and heard all that was expected; 1 refused, no answer, or not heard to the
+end; 2 could not tell.")]
 pub(crate) struct Connect {
     /// A name or an address
     #[arg(value_name = "HOST")]
@@ -120,7 +122,7 @@ impl Connect {
 
     /// A connection with the first of the host's addresses that takes one.
     fn reach(&self, session: &Session, port: u16, signals: &EndSignals) -> Result<(SocketAddr, Dialogue)> {
-        let host = self.host.trim_start_matches('[').trim_end_matches(']');
+        let host = self.host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&self.host);
         let addresses = resolve(session.namespace(), host, port, RESOLVING)
             .with_context(|| format!("nobody was asked; type a host that portolan probe {host} finds"))
             .map_err(|error| Misuse(format!("{:#}", error.root_cause())))?;
@@ -147,6 +149,10 @@ impl Connect {
                 format!("{address} cannot be reached: {}{from}; {see}", icmp.meaning())
             }
             NotBegun::Refused { refusal: Refusal::NoWay, error, .. } => {
+                let hint = zone_hint(host, address.ip());
+                if let Some(hint) = hint {
+                    return Err(Misuse(hint).into());
+                }
                 return Err(Misuse(format!("no way leads to {address}: {error}; {see}")).into());
             }
             NotBegun::Refused { error, .. } => format!("{address} cannot be reached: {error}; {see}"),

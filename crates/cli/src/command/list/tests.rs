@@ -299,7 +299,7 @@ fn wrong_values_are_answered_on_one_line_with_what_is_right() {
     invalid value '5' for '--family <FAMILY>': '5' is no family; use ipv4 or ipv6
     invalid value 'x' for '--pid <PID>': a process id is a number; use --name for a name
     unexpected argument '--prot' found; a similar argument exists: '--port'
-    the argument '--no-owners' cannot be used with '--pid <PID>'; see: portolan --help
+    the argument '--no-owners' cannot be used with '--pid <PID>'; see: list --help
     "
     );
 }

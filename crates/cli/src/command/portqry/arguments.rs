@@ -175,7 +175,12 @@ impl Read {
             |what: &str| rest.next().ok_or_else(|| format!("{option} needs {what}; see: portqry -?"));
         match name.as_str() {
             "?" | "h" | "help" | "-help" => self.help = true,
-            "n" => value("the name or address of a host")?.clone_into(&mut self.query.target),
+            "n" => {
+                let text = value("the name or address of a host")?;
+                // As IPv6 addresses stand elsewhere.
+                let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+                inner.filter(|inner| inner.contains(':')).unwrap_or(text).clone_into(&mut self.query.target);
+            }
             "p" => self.query.transports = transports(value("tcp, udp or both")?)?,
             "e" => self.ports("-e", vec![port(value("a port")?)?])?,
             "r" => self.ports("-r", range(value("a range of ports")?)?)?,
@@ -298,6 +303,9 @@ mod tests {
         assert!(both.slow && both.no_reverse && !both.is_range);
         assert_eq!((both.source_port, both.community.as_str()), (Some(3000), "secret"));
         assert_eq!(query("-n server -cn secret").community, "secret");
+        for (typed, target) in [("[::1]", "::1"), ("[fe80::1%eth0]", "fe80::1%eth0"), ("[x]", "[x]")] {
+            assert_eq!(query(&format!("-n {typed}")).target, target);
+        }
     }
 
     #[test]

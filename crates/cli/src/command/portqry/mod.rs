@@ -56,7 +56,7 @@ portqry: whether ports of a host are LISTENING, NOT LISTENING or FILTERED, and w
   -i            interactive mode
   -local        every port of this machine with its process; -v tells of each process
   -wport PORT   watch a port of this machine; -wpid PID: a process
-  -wt SECONDS   look that often, 1 to 1200; 60 unless said. Esc and Enter, or Ctrl+C, end a watch
+  -wt SECONDS   look that often, 1 to 1200; 60 unless said. Esc or Ctrl+C ends a watch
 
 Exit codes: 0 LISTENING; 1 NOT LISTENING; 2 FILTERED, LISTENING or FILTERED; 99 nothing was asked.
 portolan probe asks the same, with more protocols, JSON and IPv6.
@@ -71,7 +71,8 @@ Examples:
   portolan portqry -n web -e 80 -q
   portolan portqry -local
 
-portolan portqry -? tells of every option. A copy or a link of the program under the name of portqry does the same.
+portolan portqry -? tells of every option. A copy or a link of the program under the name of
+portqry does the same.
 Exit codes: 0 LISTENING; 1 NOT LISTENING; 2 FILTERED, LISTENING or FILTERED; 99 nothing was asked.")]
 pub(crate) struct PortQry {
     /// What is typed to PortQry: -n HOST -e PORT …; -? shows all

@@ -26,6 +26,7 @@ use super::log::Teller;
 use super::wording::{NOT_ASKED, Status, not_sent, shouted, status_line};
 use crate::progress::Progress;
 use crate::text::harmless;
+use crate::typed::zone_hint;
 
 /// How long a name server is waited for.
 const RESOLVING: Duration = Duration::from_secs(15);
@@ -126,6 +127,9 @@ impl Asker<'_> {
         };
         let ports: Vec<Port> = asked.iter().enumerate().filter_map(of).collect();
         if let Some(code) = ports.iter().find_map(|port| not_sent(&port.verdict)) {
+            if let Some(hint) = zone_hint(&target.host, target.address) {
+                bail!("{hint}");
+            }
             let why = io::Error::from_raw_os_error(code);
             let from = query.source_port.map_or_else(String::new, |port| format!(" from port {port}"));
             bail!("cannot ask {}{from}: {why}", harmless(&target.host));

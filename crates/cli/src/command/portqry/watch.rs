@@ -1,7 +1,7 @@
 //! `-wport`, `-wpid`: a port or a process of this machine, looked at again and again; what changes is told.
 //!
-//! Source: Microsoft's article "Using the PortQry command-line tool". Esc ends it; a terminal that hands over whole lines
-//! wants Enter as well. Ctrl+C ends it too, and the log is whole.
+//! Source: Microsoft's article "Using the PortQry command-line tool". Esc and Ctrl+C end it, and the log is whole. Where
+//! the input is no terminal of this program's alone, the first Esc in it ends it.
 
 use std::io::{self, Read as _};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use portolan_host::sys::EndSignals;
+use portolan_host::sys::{self, EndKeys, EndSignals};
 use portolan_host::{Namespace, look};
 
 use super::arguments::Watched;
@@ -36,13 +36,15 @@ impl Watch<'_> {
     /// This machine's sockets cannot be seen, or the log cannot be written.
     pub(super) fn run(&self, teller: &mut Teller) -> Result<()> {
         let signals = EndSignals::block().context("cannot wait for signals")?;
-        let escaped = escape();
+        // A terminal gives each key as it is pressed, and a signal for Esc, until the watch ends.
+        let keys = EndKeys::heed(&signals);
+        let escaped = if keys.is_some() { Arc::default() } else { escape() };
         let whom = match self.whom {
             Watched::Port(port) => format!("port: {port}"),
             Watched::Process(pid) => format!("process ID: {pid}"),
         };
         teller.say(&format!(
-            "\nWatching {whom}\n\nChecking for changes every {} seconds\nEsc and Enter, or Ctrl+C, end it\n",
+            "\nWatching {whom}\n\nChecking for changes every {} seconds\nEsc or Ctrl+C ends it\n",
             self.every.as_secs()
         ))?;
         let modules: Option<&local::Modules<'_>> = if self.verbose { Some(&super::modules) } else { None };
@@ -52,7 +54,14 @@ impl Watch<'_> {
             let mappings = local::mappings(&seen, Some(self.whom));
             match &before {
                 None => {
-                    teller.say(&format!("\n{}\n\n{}", now(), local::watched(&seen, self.whom, modules)))?
+                    let nobody = match self.whom {
+                        Watched::Process(pid) if !runs(pid) => {
+                            format!("No process has the ID {pid}: what it opens is told if one gets it\n\n")
+                        }
+                        _ => String::new(),
+                    };
+                    let told = local::watched(&seen, self.whom, modules);
+                    teller.say(&format!("\n{}\n\n{nobody}{told}", now()))?;
                 }
                 Some(before) => {
                     let changes = local::changes(before, &mappings);
@@ -77,6 +86,11 @@ impl Watch<'_> {
             }
         }
     }
+}
+
+/// Whether a process of that id runs; taken for granted where the system does not list them.
+fn runs(pid: u32) -> bool {
+    sys::processes().map_or(true, |all| all.iter().any(|process| process.pid == pid))
 }
 
 /// Becomes true with the first Esc of the input; the end of the input is none.

@@ -40,7 +40,9 @@ pub(super) fn hosts(
     let found = |typed: String, origin: &str| Found { typed, address: None, origin: origin.to_owned() };
     let of = |names: &[&'static str]| {
         let set = |name: &&'static str| Some((*name, variable(name).filter(|value| !value.is_empty())?));
-        names.iter().find_map(set)
+        let all = || names.iter().filter_map(set);
+        // Who has both uses HTTP's for what this profile asks.
+        all().find(|(_, value)| !speaks_socks(value)).or_else(|| all().next())
     };
     let (names, what): (&[&'static str], &str) = match profile.place {
         Some(Place::Mail) => (&["MAILHOST", "SMTPSERVER"], "--domain DOMAIN asks the hosts of its MX"),
@@ -54,6 +56,16 @@ pub(super) fn hosts(
     };
     if !profile.hosts.is_empty() {
         return Ok(profile.hosts.iter().map(|host| found((*host).to_owned(), "the profile")).collect());
+    }
+    let asks_proxies = profile.place == Some(Place::Proxy);
+    if let Some((name, value)) = of(names).filter(|(_, value)| asks_proxies && speaks_socks(value)) {
+        let typed =
+            host_of(&value).map_or_else(|| "HOST -p PORT".to_owned(), |host| host.escape_debug().to_string());
+        return Err(Misuse(format!(
+            "{name} names a SOCKS proxy, and the profile is for HTTP proxies; type one: portolan probe --profile {} HOST; \
+             whether the other is open tells: portolan probe {typed} --bare",
+            profile.id
+        )));
     }
     if let Some((name, value)) = of(names) {
         let host = host_of(&value).ok_or_else(|| {
@@ -79,6 +91,11 @@ pub(super) fn hosts(
             profile.id
         ))),
     }
+}
+
+/// Whether a proxy's URL is of SOCKS: curl(1) knows socks4, socks4a, socks5 and socks5h.
+fn speaks_socks(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(scheme, _)| scheme.to_ascii_lowercase().starts_with("socks"))
 }
 
 /// The host of a URL, HOST:PORT or HOST, as it would be typed.
@@ -194,6 +211,15 @@ mod tests {
         let proxy = found("proxy", "http_proxy", "http://me:secret@proxy.example:8080/");
         assert_eq!(proxy, Ok(("proxy.example:8080".into(), "http_proxy".into())));
         assert_eq!(found("proxy", "ALL_PROXY", "[::1]:3128"), Ok(("[::1]:3128".into(), "ALL_PROXY".into())));
+        let socks = found("proxy", "ALL_PROXY", "socks5h://me:secret@127.0.0.1:1080").unwrap_err();
+        assert!(socks.starts_with("ALL_PROXY names a SOCKS proxy") && !socks.contains("secret"), "{socks}");
+        assert!(socks.ends_with("portolan probe 127.0.0.1:1080 --bare"), "{socks}");
+        let both = |asked: &str| match asked {
+            "all_proxy" => Some("socks5://127.0.0.1:1080".to_owned()),
+            "ALL_PROXY" => Some("http://proxy.example:3128".to_owned()),
+            _ => None,
+        };
+        assert_eq!(hosts(profile("proxy").unwrap(), both).unwrap()[0].typed, "proxy.example:3128");
         assert_eq!(found("news", "NNTPSERVER", "news"), Ok(("news".into(), "NNTPSERVER".into())));
         assert!(found("web", "WWW_HOME", "http://").unwrap_err().contains("WWW_HOME names no host"));
         assert!(found("dc", "X", "").unwrap_err().contains("--domain DOMAIN"));

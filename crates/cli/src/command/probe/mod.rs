@@ -8,6 +8,7 @@ pub(crate) mod ports;
 mod profile;
 pub(crate) mod target;
 mod told;
+mod typed;
 pub(super) mod way;
 
 use std::collections::{BTreeSet, HashMap};
@@ -35,13 +36,12 @@ use crate::command::{Command, Output};
 use crate::exit::Misuse;
 use crate::progress::Progress;
 use crate::source::Session;
-use crate::text::nearest;
-use crate::typed::seconds;
 use configured::Found as Host;
 use ports::Wanted;
 use profile::Expecting;
 use target::{Hosts, Typed};
 use told::{Baseline, Found, Told};
+use typed::{known_protocol, rate, setting, unheeded, wait};
 
 /// How long a name server is waited for.
 const RESOLVING: Duration = Duration::from_secs(15);
@@ -63,25 +63,27 @@ Examples:
   portolan probe --profile mail --domain example.com
   portolan probe dc1 --profile dc --baseline last.json
 
-open: something answers. closed: the host says that nobody listens. filtered: something on the way keeps the question or
-the answer back. open|filtered: UDP that stays silent. unreachable: no way leads there. undecided: nothing can be told.
-Without ports: the addresses of a host and their names, the way there, and whether it answers an echo request.
-A port's protocol is chosen by the services file, then by Portolan's own table; portolan explain PROTOCOL tells of it.
-A profile of yours is a file of TOML: title, hosts, and for each port [[port]] with port, transport, protocol, expect
-(answers, open, closed, filtered, not-open or any), why, and follow for an endpoint mapper whose ports are asked too.
-Exit codes: 0 every asked port is open (--profile: as expected; --baseline: as before); 1 some are not; 2 could not tell, or typed wrong.")]
+open: something answers. closed: the host says that nobody listens. filtered: something on the
+way keeps the question or the answer back. open|filtered: UDP that stays silent. unreachable: no
+way leads there. undecided: nothing can be told.
+Without ports: the addresses of a host and their names, the way there, and whether it answers an
+echo request; with --baseline the ports of the earlier run.
+A port's protocol is chosen by the services file, then by Portolan's own table; portolan explain
+PROTOCOL tells of it, and of what may be set.
+A profile of yours is a file of TOML: title, hosts, and for each port [[port]] with port,
+transport, protocol, expect (answers, open, closed, filtered, not-open or any), why, and follow
+for an endpoint mapper whose ports are asked too.
+Exit codes: 0 every asked port is open (--profile: as expected; --baseline: as before); 1 some are
+not; 2 could not tell, or typed wrong.")]
 pub(crate) struct Probe {
-    #[arg(
-        value_name = "HOST",
-        required_unless_present = "profile",
-        help = "A name, an address or a block; HOST:PORT and [ADDRESS]:PORT too"
-    )]
+    // As an attribute: in a comment brackets are links.
+    #[arg(value_name = "HOST", help = "A name, an address or a block; HOST:PORT and [ADDRESS]:PORT too")]
     hosts: Vec<String>,
     /// Ports, asked in this order: 22,80-90,http,53/udp,ldap/both, or all
     #[arg(short, long, value_name = "LIST")]
-    ports: Option<String>,
-    /// The N ports that are met most often
-    #[arg(long, value_name = "N", conflicts_with = "ports")]
+    ports: Vec<String>,
+    // As an attribute: how many there are is data.
+    #[arg(long, value_name = "N", conflicts_with = "ports", help = typed::top())]
     top: Option<usize>,
     /// TCP: so it is where a port names no transport and --udp is not given
     #[arg(long)]
@@ -135,43 +137,6 @@ pub(crate) struct Probe {
     all: bool,
 }
 
-/// The id of a protocol.
-fn known_protocol(text: &str) -> Result<String, String> {
-    protocol(text).map(|protocol| protocol.id.to_owned()).ok_or_else(|| {
-        let near = nearest(text, PROBES.iter().map(|protocol| protocol.id));
-        match near {
-            Some(near) => format!("'{text}' is no protocol that Portolan speaks; did you mean {near}?"),
-            None => format!("'{text}' is no protocol that Portolan speaks; see: portolan explain"),
-        }
-    })
-}
-
-/// Something that a protocol may be told, as NAME=VALUE.
-fn setting(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or_else(|| format!("'{text}' is no NAME=VALUE"))?;
-    let names: BTreeSet<&str> =
-        PROBES.iter().flat_map(|protocol| protocol.settings).map(|setting| setting.name).collect();
-    if names.contains(name) {
-        return Ok((name.to_owned(), value.to_owned()));
-    }
-    let names: Vec<&str> = names.into_iter().collect();
-    Err(format!("no protocol has a setting '{name}'; use one of {}", names.join(", ")))
-}
-
-/// Questions a second.
-fn rate(text: &str) -> Result<NonZeroU32, String> {
-    text.parse().map_err(|_| format!("'{text}' is no rate; type questions a second, from 1"))
-}
-
-/// A wait that is one.
-fn wait(text: &str) -> Result<Duration, String> {
-    let wait = seconds(text)?;
-    match wait.as_millis() {
-        1..=3_600_000 => Ok(wait),
-        _ => Err(format!("'{text}' is no wait; type seconds from 0.001 to 3600")),
-    }
-}
-
 /// JSON Schema of the report.
 pub(super) fn schema() -> Schema {
     told::schema()
@@ -185,7 +150,7 @@ struct Group {
 
 impl Command for Probe {
     fn run(&self, session: &Session) -> Result<Output> {
-        session.needs_machine("probe")?;
+        self.is_about_hosts(session)?;
         if self.names_no_port() {
             return self.ways(session.namespace());
         }
@@ -198,6 +163,7 @@ impl Command for Probe {
         let started = Instant::now();
         let plans: Vec<Plan> =
             groups.into_iter().map(|group| self.plan(group, &services)).collect::<Result<_>>()?;
+        self.heeded(&plans)?;
         for plan in plans {
             let (found, cancelled) = carried_out(session.namespace(), &plan)?;
             told.add(&plan, found, cancelled);
@@ -238,6 +204,31 @@ fn carried_out(namespace: &Namespace, plan: &Plan) -> Result<(Found, bool)> {
 }
 
 impl Probe {
+    /// Whether there is somebody to ask.
+    fn is_about_hosts(&self, session: &Session) -> Result<(), Misuse> {
+        if session.is_of_file() {
+            let text = "probe asks other hosts, and no snapshot file: leave --from out; --source ADDRESS asks from an \
+                        address of this machine";
+            return Err(Misuse(text.to_owned()));
+        }
+        if self.hosts.is_empty() && self.expecting.profile.is_none() {
+            let text = "no host is named; type one, as in: portolan probe db.example -p 5432";
+            return Err(Misuse(text.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Whether each setting is one of a protocol that is asked.
+    fn heeded(&self, plans: &[Plan]) -> Result<(), Misuse> {
+        // Which protocols are tried there turns out as it goes.
+        if self.identify || plans.is_empty() {
+            return Ok(());
+        }
+        let ports = plans.iter().flat_map(|plan| &plan.ports);
+        let asked: Vec<&Protocol> = ports.filter_map(|asked| Some(asked.protocol?.0)).collect();
+        unheeded(&self.set, &asked).map_or(Ok(()), |why| Err(Misuse(why)))
+    }
+
     /// Asks for the ports that endpoint mappers named; whether it was broken off.
     fn followed(&self, namespace: &Namespace, plan: &Plan, told: &mut Told) -> Result<bool> {
         for target in &plan.targets {
@@ -298,8 +289,10 @@ impl Probe {
         if let Some(profile) = self.expecting.profile {
             return Ok(profile.entries.iter().map(|entry| (entry.transport, entry.port)).collect());
         }
-        if let Some(list) = &self.ports {
-            return ports::parse(list, self.transports(), services).map_err(Misuse);
+        if !self.ports.is_empty() {
+            let lists = self.ports.iter().map(|list| ports::parse(list, self.transports(), services));
+            let wanted: Vec<Vec<Wanted>> = lists.collect::<Result<_, _>>().map_err(Misuse)?;
+            return Ok(ports::once(wanted.concat()));
         }
         if let Some(top) = self.top {
             let mut wanted = Vec::new();
@@ -328,13 +321,18 @@ impl Probe {
     fn groups(&self, namespace: &Namespace, services: &Services, told: &mut Told) -> Result<Vec<Group>> {
         let common = self.ports(services)?;
         let mut groups: Vec<Group> = Vec::new();
-        for Host { typed: text, address, .. } in &self.hosts(namespace, told)? {
+        for Host { typed: text, address, origin } in &self.hosts(namespace, told)? {
+            let misuse = |why: String| match origin.is_empty() {
+                true => Misuse(why),
+                false => Misuse(format!("{origin} names '{}': {why}", text.escape_debug())),
+            };
             let typed = match address {
                 Some(_) => Typed { hosts: Hosts::Name(text.clone()), ports: None },
-                None => Typed::parse(text).map_err(Misuse)?,
+                None => Typed::parse(text).map_err(misuse)?,
             };
             let ports = match &typed.ports {
-                Some(list) => ports::parse(list, self.transports(), services).map_err(Misuse)?,
+                Some(list) => ports::parse(list, self.transports(), services).map_err(misuse)?,
+                None if common.is_empty() => told.asked_before(text),
                 None => common.clone(),
             };
             if ports.is_empty() {

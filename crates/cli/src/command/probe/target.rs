@@ -25,7 +25,7 @@ pub(crate) enum Hosts {
 }
 
 impl Typed {
-    /// Reads `dc1`, `dc1:389`, `10.0.0.7`, `10.0.0.0/24`, `[::1]:80`, `fe80::1%eth0`. The error says what to type.
+    /// Reads `dc1`, `dc1:389`, `10.0.0.7`, `10.0.0.0/24`, `[::1]:80`, `fe80::1%eth0`, `[fe80::1%eth0]:80`. The error says what to type.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let only = |hosts| Ok(Self { hosts, ports: None });
         if let Ok(address) = text.parse::<IpAddr>() {
@@ -44,8 +44,7 @@ impl Typed {
         }
         let (host, ports) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((address, rest)) => {
-                let address = address.parse().map_err(|_| format!("'{address}' is no IPv6 address"))?;
-                let hosts = Hosts::Address(IpAddr::V6(address));
+                let hosts = in_brackets(address)?;
                 return match rest.strip_prefix(':') {
                     None if rest.is_empty() => only(hosts),
                     Some(ports) if !ports.is_empty() => Ok(Self { hosts, ports: Some(ports.to_owned()) }),
@@ -72,6 +71,17 @@ impl Typed {
             )),
             ports => Ok(Self { hosts, ports }),
         }
+    }
+}
+
+/// What stands in brackets: an IPv6 address, with its interface where it needs one.
+fn in_brackets(text: &str) -> Result<Hosts, String> {
+    let (address, interface) = text.split_once('%').map_or((text, None), |(a, b)| (a, Some(b)));
+    let address: Ipv6Addr = address.parse().map_err(|_| format!("'{text}' is no IPv6 address"))?;
+    match interface {
+        None => Ok(Hosts::Address(address.into())),
+        Some("") => Err(format!("'{text}' names no interface; type it as in [{address}%eth0]")),
+        Some(interface) => Ok(Hosts::Scoped(address, interface.to_owned())),
     }
 }
 
@@ -136,7 +146,10 @@ mod tests {
         assert_eq!(read("2001:db8::1"), (address("2001:db8::1"), None));
         assert_eq!(read("[2001:db8::1]:53/udp"), (address("2001:db8::1"), Some("53/udp".into())));
         assert_eq!(read("[::1]"), (address("::1"), None));
-        assert_eq!(read("fe80::1%eth0"), (Hosts::Scoped("fe80::1".parse().unwrap(), "eth0".into()), None));
+        let scoped = Hosts::Scoped("fe80::1".parse().unwrap(), "eth0".into());
+        assert_eq!(read("fe80::1%eth0"), (scoped.clone(), None));
+        assert_eq!(read("[fe80::1%eth0]"), (scoped.clone(), None));
+        assert_eq!(read("[fe80::1%eth0]:80,443"), (scoped, Some("80,443".into())));
     }
 
     #[test]
@@ -166,6 +179,8 @@ mod tests {
             ("http://db", "no HOST:PORT"),
             ("db:", "no HOST:PORT"),
             ("[x]:80", "no IPv6 address"),
+            ("[x%eth0]:80", "no IPv6 address"),
+            ("[fe80::1%]:80", "as in [fe80::1%eth0]"),
             ("-x", "is no host"),
         ] {
             let error = Typed::parse(text).unwrap_err();

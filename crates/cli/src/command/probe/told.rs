@@ -2,6 +2,7 @@
 
 mod changed;
 mod judged;
+mod refused;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -24,9 +25,11 @@ use crate::report::{Block, Line, Report, Tone};
 use crate::text::{counted, grouped};
 
 use changed::Changed;
+use refused::{why, without_way};
 
 pub(super) use changed::Baseline;
 pub(super) use judged::Judged;
+pub(super) use refused::refused;
 
 /// Results that are kept one by one; beyond them only what is open, and how many the others are.
 const MOST_RESULTS: usize = 200_000;
@@ -34,8 +37,6 @@ const MOST_RESULTS: usize = 200_000;
 const MOST_DULL_ROWS: usize = 25;
 /// Answers that are shown with all that they tell.
 const MOST_DETAILS: usize = 8;
-/// Addresses without a way that are told, a line each.
-const MOST_WITHOUT_WAY: usize = 10;
 
 /// What probe gives.
 #[derive(Serialize, JsonSchema)]
@@ -161,6 +162,11 @@ impl Told {
         self.baseline = Some(baseline);
     }
 
+    /// The ports that the earlier run asked a host for; of a host that it did not ask, all that it asked anybody for.
+    pub(super) fn asked_before(&self, host: &str) -> Vec<(Transport, u16)> {
+        self.baseline.as_ref().map(|baseline| baseline.ports(host)).unwrap_or_default()
+    }
+
     /// A profile that what is found is to be held against.
     pub(super) fn expect(&mut self, profile: &'static Profile) -> &mut Judged {
         &mut self.profile.get_or_insert_with(|| (profile, Judged::new(profile))).1
@@ -260,7 +266,7 @@ impl Told {
         };
         let aside = self.unresolved.iter().map(|unresolved| unresolved.reason.clone());
         let broken = (!self.complete).then(|| "broken off: not every port was asked".to_owned());
-        let aside = aside.chain(self.without_way()).chain(broken).collect();
+        let aside = aside.chain(without_way(&self.results)).chain(broken).collect();
         let columns = [
             "host",
             "address",
@@ -297,22 +303,6 @@ impl Told {
             elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         };
         Report { exit, aside, gaps: None, ..Report::new(body, blocks, rows, Vec::new()) }
-    }
-
-    /// A line for each address to which this system itself knows no way.
-    fn without_way(&self) -> Vec<String> {
-        let mut lines: Vec<String> = Vec::new();
-        for result in self.results.iter().filter(|result| result.state == PortState::Unreachable) {
-            if let Reason::System { code } = result.reason {
-                let why = std::io::Error::from_raw_os_error(code);
-                let line =
-                    format!("no way leads from here to {}: {why}; see: portolan probe {0}", result.address);
-                if !lines.contains(&line) && lines.len() < MOST_WITHOUT_WAY {
-                    lines.push(line);
-                }
-            }
-        }
-        lines
     }
 
     /// For people: how many of what, the rows that say something, the answers.
@@ -374,16 +364,6 @@ impl Told {
     }
 }
 
-/// The reason of a verdict, with this system's own words for its own refusals.
-fn why(reason: Reason) -> String {
-    match reason {
-        Reason::System { code } => {
-            format!("refused by this system: {}", std::io::Error::from_raw_os_error(code))
-        }
-        reason => reason.to_string(),
-    }
-}
-
 const fn tone(state: PortState) -> Tone {
     match state {
         PortState::Open => Tone::Good,
@@ -407,7 +387,7 @@ impl Result {
             icmp.and_then(|icmp| icmp.from).map(|from| from.to_string()).unwrap_or_default(),
             self.rtt_ms.map(|ms| ms.to_string()).unwrap_or_default(),
             self.tries.to_string(),
-            self.tells(),
+            self.tells_all(),
         ]
     }
 
@@ -417,6 +397,14 @@ impl Result {
             (Some(answer), _) => answer.summary.clone(),
             (None, Some(failure)) => format!("{}: {}", failure.protocol, failure.reason),
             (None, None) => String::new(),
+        }
+    }
+
+    /// The same for programs that read rows: the reason's word alone does not name the system's error.
+    fn tells_all(&self) -> String {
+        match self.reason {
+            reason @ Reason::System { .. } if self.tells().is_empty() => why(reason),
+            _ => self.tells(),
         }
     }
 }

@@ -12,7 +12,8 @@ use anyhow::Result;
 use portolan_core::kernel::route::RouteKind;
 use portolan_core::probe::Icmp;
 use portolan_core::snapshot::{Gap, Reading};
-use portolan_host::probe::Target;
+use portolan_core::socket::Transport;
+use portolan_host::probe::{Target, check_source};
 use portolan_host::way::{Called, Echoes, Manner, Way, way};
 use portolan_host::{Error, Namespace};
 use schemars::{JsonSchema, Schema, schema_for};
@@ -20,10 +21,12 @@ use serde::Serialize;
 
 use super::Probe;
 use super::target::{Hosts, Typed};
+use super::told::refused;
 use crate::cells::{Column, Table};
 use crate::command::Output;
 use crate::exit::{Exit, Misuse};
 use crate::report::{Block, Line, Report, Tone};
+use crate::typed::zone_hint;
 
 /// Addresses that are looked at at once.
 const AT_ONCE: usize = 64;
@@ -106,7 +109,7 @@ impl Probe {
     pub(super) fn names_no_port(&self) -> bool {
         let without = |host: &String| Typed::parse(host).is_ok_and(|typed| typed.ports.is_none());
         let speaks = self.protocol.is_some() || self.identify || self.bare || !self.set.is_empty();
-        let chooses = self.ports.is_some() || self.top.is_some() || self.tcp || self.udp;
+        let chooses = !self.ports.is_empty() || self.top.is_some() || self.tcp || self.udp;
         !chooses
             && !speaks
             && self.expecting.profile.is_none()
@@ -126,6 +129,9 @@ impl Probe {
             Ok(Resolved { host: text.clone(), took: named.then(|| started.elapsed()), targets })
         };
         let resolved = self.hosts.iter().map(resolved).collect::<Result<_, Misuse>>()?;
+        if let Some(source) = self.source {
+            check_source(namespace, SocketAddr::new(source, 0), &[Transport::Udp])?;
+        }
         let patience = if self.slow { 2 } else { 1 };
         tell(namespace, resolved, &Manner { patience, wait: self.timeout, source: self.source })
     }
@@ -260,7 +266,7 @@ impl Address {
                 parts.push(format!("{}{from}", icmp.meaning()));
             }
         }
-        parts.extend(echo.refused.map(|code| format!("refused by this system (code {code})")));
+        parts.extend(echo.refused.map(refused));
         parts.join("; ")
     }
 
@@ -319,7 +325,11 @@ fn report(looked: Looked) -> Report {
         (false, true) => Exit::Not,
         (false, false) => Exit::Unclear,
     };
-    let aside = looked.hosts.iter().filter_map(|host| host.failure.clone()).collect();
+    let mut aside: Vec<String> = looked.hosts.iter().filter_map(|host| host.failure.clone()).collect();
+    for host in &looked.hosts {
+        let unasked = host.addresses.iter().filter(|address| address.answers() != Some(true));
+        aside.extend(unasked.filter_map(|address| zone_hint(&host.host, address.address)));
+    }
     let blocks = blocks(&looked.hosts, &told);
     let columns = [
         "host",
@@ -340,7 +350,9 @@ fn report(looked: Looked) -> Report {
         looked.hosts.iter().flat_map(|host| host.addresses.iter().map(|address| address.cells(&host.host)));
     let rows = Table::of_rows(columns, rows.collect());
     let gaps = looked.gaps.clone();
-    Report { exit, aside, ..Report::new(looked, blocks, rows, gaps) }
+    let report = Report { exit, aside, ..Report::new(looked, blocks, rows, gaps) };
+    // What was refused stands beside the address: that nothing was unseen would gainsay it.
+    if report.gaps.as_ref().is_some_and(Vec::is_empty) { Report { gaps: None, ..report } } else { report }
 }
 
 /// Whether it answers, and how its name became addresses.
@@ -456,7 +468,6 @@ mod tests {
         10.0.0.9   db.example
           way       a blackhole route of this machine swallows it
           echo      could not be asked
-          not seen  nothing
         ");
     }
 

@@ -34,9 +34,10 @@ Examples:
   portolan why 8080 --from before.json
   portolan snapshot --import netstat.txt netsh.txt --out osaka.json
 
---import reads what these commands print, in any display language and code page, also whole console sessions:
-  Windows: netstat -ano -anob -anobq, netsh int ipv4 show excludedportrange and dynamicport, tasklist /svc,
-           Get-NetTCPConnection and Get-NetUDPEndpoint (table, list, Export-Csv)
+--import reads what these commands print, in any display language and code page, also whole
+console sessions:
+  Windows: netstat -ano -anob -anobq, netsh int ipv4 show excludedportrange and dynamicport,
+           tasklist /svc, Get-NetTCPConnection and Get-NetUDPEndpoint (table, list, Export-Csv)
   Linux:   ss -tuanp, netstat -tuanp, lsof -nP -i, cat /proc/net/tcp, sysctl
 
 The file holds process names and command lines: look through it before you give it away.")]

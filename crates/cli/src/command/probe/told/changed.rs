@@ -14,6 +14,7 @@ use portolan_core::socket::Transport;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::super::ports::once;
 use super::Result;
 use crate::cells::{Column, Table};
 use crate::report::{Block, Line, Tone};
@@ -115,6 +116,14 @@ impl Baseline {
             true => Ok(baseline),
             false => Err(why("results are left out of it, since there were too many".to_owned())),
         }
+    }
+
+    /// The ports that a host was asked for; of a host that was not asked, all that anybody was. Each once, in their order.
+    pub(super) fn ports(&self, host: &str) -> Vec<(Transport, u16)> {
+        let is_it = |earlier: &&Earlier| earlier.host == host || earlier.address.to_string() == host;
+        let known = self.results.iter().any(|earlier| is_it(&earlier));
+        let asked = self.results.iter().filter(|earlier| !known || is_it(earlier));
+        once(asked.map(|earlier| (earlier.transport, earlier.port)).collect())
     }
 
     /// Holds what was found against it.

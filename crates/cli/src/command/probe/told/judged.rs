@@ -101,7 +101,7 @@ impl Judged {
             let told = match (&result.answer, &result.failure) {
                 (Some(answer), _) => answer.summary.clone(),
                 (None, Some(failure)) => format!("{}: {}", failure.protocol, failure.reason),
-                (None, None) => result.reason.to_string(),
+                (None, None) => super::why(result.reason),
             };
             Some(Expectation {
                 host: result.host.clone(),
