@@ -181,8 +181,10 @@ impl Probed {
 /// # Errors
 /// The namespace cannot be entered, the address is not this machine's, or its port is taken.
 pub fn check_source(namespace: &Namespace, source: SocketAddr, asked: &[Transport]) -> Result<(), Error> {
+    // What has just been closed is no hindrance; nor is a port taken from whoever holds it.
+    let reuse = if sys::REUSE_TAKES_OVER { Reuse::Plain } else { Reuse::ReuseAddress };
     for &transport in asked {
-        let bound = sys::within(namespace, || sys::try_bind(transport, source, None, Reuse::ReuseAddress))?;
+        let bound = sys::within(namespace, || sys::try_bind(transport, source, None, reuse))?;
         let Err(refusal) = bound else { continue };
         let error = io::Error::from_raw_os_error(refusal.code);
         let told = match error.kind() {
