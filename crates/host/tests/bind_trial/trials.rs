@@ -14,6 +14,7 @@ use portolan_testbed::Namespace;
 use rustix::net::listen;
 
 use super::{Make, alone, bound, outcomes, question, row};
+
 /// At least two hundred trials of every kind beside a service, and at least a thousand exchanges with it meanwhile.
 fn trials_during(transport: Transport, service: SocketAddr, mut exchange: impl FnMut(u32) + Send) {
     let holder = Make { address: service.ip(), v6_only: false, reuse: true };
