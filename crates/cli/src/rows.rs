@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use portolan_core::cause;
 use portolan_core::kernel::services::Services;
 use portolan_core::owner::{Container, Owner};
 use portolan_core::range::{Carrier, CarrierKind};
@@ -224,6 +225,7 @@ pub(crate) fn owners_text(owners: &[&Owner]) -> String {
 pub(crate) fn no_owner_text(snapshot: &Snapshot, socket: &Socket) -> String {
     match socket.owner_state {
         OwnerState::NotAsked => "not asked".to_owned(),
+        OwnerState::Nobody if cause::is_unaccepted(snapshot, socket) => "not accepted yet".to_owned(),
         OwnerState::Nobody => "no process".to_owned(),
         OwnerState::Kernel => "the kernel".to_owned(),
         OwnerState::Seen => "gone meanwhile".to_owned(),

@@ -3,8 +3,10 @@
 #![cfg(target_os = "linux")]
 
 use std::io::{BufRead as _, BufReader};
-use std::net::{TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use portolan_testbed::{Answer, Held, Namespace, program};
 use serde_json::Value;
@@ -35,6 +37,72 @@ fn a_leak_of_close_wait_is_named_with_its_program() {
     assert_eq!(alarms(&json), ["close-wait-leak"]);
     let told = summary(&json, "close-wait-leak");
     assert!(told.starts_with(&format!("forgetful (pid {}", held.pid())) && told.contains("150"), "{told}");
+}
+
+#[test]
+fn a_leak_of_several_workers_is_named_with_their_program() {
+    let namespace = Namespace::new();
+    let workers: Vec<Held> = (0..4)
+        .map(|n| Held::new(&namespace, &format!("--name prefork close-wait 127.0.0.1:700{n} --count 30")))
+        .collect();
+    let json = budget(&namespace, "").with_code(1).json();
+    assert_eq!(alarms(&json), ["close-wait-leak"]);
+    let told = summary(&json, "close-wait-leak");
+    assert!(told.starts_with("4 processes of prefork") && told.contains("do not close 120"), "{told}");
+    drop(workers);
+}
+
+#[test]
+fn connections_that_nobody_accepts_are_laid_at_their_listener() {
+    let namespace = Namespace::new();
+    let listener = namespace.run(|| TcpListener::bind("127.0.0.1:7000").unwrap());
+    namespace.run(|| (0..110).for_each(|_| drop(TcpStream::connect("127.0.0.1:7000").unwrap())));
+    let answer = budget(&namespace, "").with_code(1);
+    let json = answer.json();
+    assert_eq!(alarms(&json), ["not-accepted"], "{answer}");
+    let told = summary(&json, "not-accepted");
+    let own = format!("(pid {}", std::process::id());
+    assert!(told.contains(&own) && told.contains("on port 7000: 110 wait, 110 of them given up"), "{told}");
+    let users = json["users"].as_array().unwrap();
+    let waiting = users.iter().find(|user| user["tcp"]["CLOSE_WAIT"] == 110).unwrap();
+    assert_eq!(waiting["who"], "connections that no program has accepted yet");
+    drop(listener);
+}
+
+#[test]
+fn udp_and_bind_rows_name_who_has_the_ports_and_tell_when_they_end() {
+    let namespace = Namespace::new();
+    namespace.sysctl("net.ipv4.ip_local_port_range", "40000 41999");
+    let held =
+        Held::new(&namespace, "--name talker udp 127.0.0.1:0 --count 300 tcp-bound 127.0.0.1:0 --count 50");
+    let stop = AtomicBool::new(false);
+    let json = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            namespace.run(|| {
+                let (mut sockets, start) = (Vec::new(), Instant::now());
+                while !stop.load(Ordering::Relaxed) && start.elapsed().as_secs() < 60 {
+                    sockets.push(UdpSocket::bind("127.0.0.1:0").unwrap());
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+            });
+        });
+        let json = budget(&namespace, "--udp --over 8").json();
+        stop.store(true, Ordering::Relaxed);
+        json
+    });
+    let rows = json["room"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["call"] == "bind" && row["families"][0] == "ipv4").unwrap();
+    let first = &row["users"][0];
+    assert_eq!((&first["owner"]["pid"], &first["sockets"]), (&held.pid().into(), &300.into()), "{row:#}");
+    let rate = row["trend"]["per_second"].as_f64().unwrap();
+    assert!((-25.0..-10.0).contains(&rate), "{rate}");
+    assert!(row["ends"]["likely_s"].as_f64().unwrap() < 200.0, "{row:#}");
+    let told = summary(&json, "room-ends");
+    assert!(told.starts_with("At the present rate the ports for udp"), "{told}");
+    let json = budget(&namespace, "--bind").json();
+    let rows = json["room"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["transport"] == "tcp").unwrap();
+    assert_eq!((&row["users"][0]["sockets"], &row["states"]["BOUND"]), (&50.into(), &50.into()), "{row:#}");
 }
 
 #[test]
@@ -154,7 +222,7 @@ fn a_busy_healthy_proxy_with_20_000_time_wait_raises_no_alarm() {
             )
         })
         .collect();
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     let _held = Held::new(&namespace, &words.join(" "));
     // A TIME_WAIT lasts a minute: were they slower to make, there would be fewer.
     assert!(start.elapsed().as_secs() < 50, "{:?}", start.elapsed());

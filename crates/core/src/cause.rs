@@ -10,7 +10,7 @@ use crate::conflict::{Answer, Bind, serves};
 use crate::diagnose::{Case, Outcome, Question, Reuse, Trial};
 use crate::range::{Reservation, ReservationKind};
 use crate::snapshot::{Snapshot, System};
-use crate::socket::{Family, Socket, State, Transport};
+use crate::socket::{Family, OwnerState, Socket, State, Transport};
 use crate::wire::moment;
 
 /// What a socket is to its port.
@@ -53,6 +53,15 @@ pub enum Word<'a> {
 /// Whether the host that was looked at runs Windows.
 pub fn is_windows(snapshot: &Snapshot) -> bool {
     snapshot.host.system == System::Windows
+}
+
+/// Whether a TCP connection still waits for its program to accept it. Linux gives it to a process only then; one that a
+/// process has let go of is in neither of these states any more.
+pub fn is_unaccepted(snapshot: &Snapshot, socket: &Socket) -> bool {
+    !is_windows(snapshot)
+        && socket.owner_state == OwnerState::Nobody
+        && socket.transport == Transport::Tcp
+        && matches!(socket.state, State::Established | State::CloseWait | State::SynReceived)
 }
 
 /// What Windows' System log says of ports running out.

@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::room::{self, Ask, Call, Connections, Left, Tuple, TupleMap};
+use crate::room::{self, Ask, Call, Connections, Left, RoomFor, Tuple, TupleMap};
 use crate::snapshot::Snapshot;
 use crate::socket::{Family, OwnerState, Socket, State, Transport};
-use crate::wording;
+use crate::{cause, leak, wording};
 
 /// Who uses sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,7 +24,12 @@ pub enum User {
     Kernel,
     /// A process that was not seen, or was not looked for.
     Unseen,
+    /// Connections that wait for their program to accept them.
+    Unaccepted,
 }
+
+/// Places of users before those of processes.
+const PROCESSES: usize = 5;
 
 impl User {
     /// A place for each user, the processes' after the others'.
@@ -34,7 +39,8 @@ impl User {
             Self::Orphan => 1,
             Self::Kernel => 2,
             Self::Unseen => 3,
-            Self::Process(index) => index as usize + 4,
+            Self::Unaccepted => 4,
+            Self::Process(index) => index as usize + PROCESSES,
         }
     }
 
@@ -45,6 +51,7 @@ impl User {
             (_, OwnerState::Seen) => {
                 snapshot.holders_of(socket).first().map_or(Self::Unseen, |holder| Self::Process(holder.owner))
             }
+            (_, OwnerState::Nobody) if cause::is_unaccepted(snapshot, socket) => Self::Unaccepted,
             (_, OwnerState::Nobody) => Self::Orphan,
             (_, OwnerState::Kernel) => Self::Kernel,
             (_, OwnerState::Hidden | OwnerState::NotAsked) => Self::Unseen,
@@ -61,6 +68,7 @@ impl User {
             Self::Orphan => "connections that no process has any more".to_owned(),
             Self::Kernel => "the kernel itself".to_owned(),
             Self::Unseen => "sockets whose holder was not seen".to_owned(),
+            Self::Unaccepted => "connections that no program has accepted yet".to_owned(),
         }
     }
 }
@@ -123,29 +131,13 @@ pub struct Towards {
 }
 
 impl Towards {
-    /// The process that the TIME_WAIT sockets towards this destination belonged to, in all likelihood: the only one
-    /// with live sockets there.
-    pub fn likely_client(&self) -> Option<u32> {
-        let mut processes = self.users.iter().filter_map(|(user, _)| match user {
-            User::Process(owner) => Some(*owner),
-            _ => None,
-        });
-        let first = processes.next()?;
-        processes.next().is_none().then_some(first)
+    /// The program that the TIME_WAIT sockets towards this destination belonged to, in all likelihood, in words: the
+    /// only one with live sockets there.
+    pub fn likely_client(&self, snapshot: &Snapshot) -> Option<String> {
+        let is_process = |user: &User| matches!(user, User::Process(_));
+        let processes: Vec<User> = self.users.iter().map(|(user, _)| *user).filter(is_process).collect();
+        leak::of_one_program(snapshot, &processes)
     }
-}
-
-/// The room on one address, for bind(0) or UDP connect.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OnAddress {
-    /// TCP or UDP.
-    pub transport: Transport,
-    /// Which call.
-    pub call: Call,
-    /// The address; the wildcard for all of its family.
-    pub address: IpAddr,
-    /// The room left.
-    pub left: Left,
 }
 
 /// What was counted.
@@ -164,7 +156,7 @@ pub struct Census {
     /// The room towards a destination that no socket is connected to, for each family that has addresses.
     pub elsewhere: Vec<(Family, Left)>,
     /// The room on the wildcard addresses, for every other call.
-    pub on_wildcards: Vec<OnAddress>,
+    pub on_wildcards: Vec<(Ask, Left)>,
 }
 
 impl Census {
@@ -179,27 +171,32 @@ impl Census {
             census.towards = towards(snapshot, connections, connections.worst(destinations));
         }
         for family in families(snapshot) {
-            let wildcard = wildcard(family);
-            let ask =
-                Ask { transport: Transport::Tcp, call: Call::Connect, source: wildcard, destination: None };
+            let ask = elsewhere(family);
             let left = match &connections {
-                Some(connections) => Some(connections.to(wildcard, None)),
+                Some(connections) => Some(connections.to(ask.source, None)),
                 None => room::of(snapshot, &ask),
             };
             census.elsewhere.extend(left.map(|left| (family, left)));
             for (transport, call) in
                 [(Transport::Tcp, Call::Bind), (Transport::Udp, Call::Connect), (Transport::Udp, Call::Bind)]
             {
-                let left = room::of(snapshot, &Ask { transport, call, ..ask });
-                let address = wildcard;
-                census.on_wildcards.extend(left.map(|left| OnAddress { transport, call, address, left }));
+                let ask = Ask { transport, call, ..ask };
+                census.on_wildcards.extend(room::of(snapshot, &ask).map(|left| (ask, left)));
             }
         }
         census
     }
 
+    /// Every room that was counted, and for what.
+    pub fn rooms(&self) -> impl Iterator<Item = (RoomFor, &Left)> {
+        let towards = self.towards.iter().map(|towards| (RoomFor::Towards(towards.tuple), &towards.left));
+        let elsewhere = self.elsewhere.iter().map(|(family, left)| (RoomFor::Call(elsewhere(*family)), left));
+        let others = self.on_wildcards.iter().map(|(ask, left)| (RoomFor::Call(*ask), left));
+        towards.chain(elsewhere).chain(others)
+    }
+
     fn count_users(&mut self, snapshot: &Snapshot) {
-        let mut users: Vec<Option<Usage>> = vec![None; snapshot.owners.len() + 4];
+        let mut users: Vec<Option<Usage>> = vec![None; snapshot.owners.len() + PROCESSES];
         for socket in &snapshot.sockets {
             let user = User::of(snapshot, socket);
             match socket.transport {
@@ -219,6 +216,11 @@ impl Census {
     }
 }
 
+/// A TCP connection to where no socket is connected.
+pub const fn elsewhere(family: Family) -> Ask {
+    Ask { transport: Transport::Tcp, call: Call::Connect, source: wildcard(family), destination: None }
+}
+
 /// The families that the host has, by its ranges.
 fn families(snapshot: &Snapshot) -> impl Iterator<Item = Family> {
     let has = |family| snapshot.ranges.iter().any(|range| range.family == family);
@@ -231,6 +233,23 @@ pub const fn wildcard(family: Family) -> IpAddr {
         Family::Ipv4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         Family::Ipv6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     }
+}
+
+/// Who has the ports that a call other than a TCP connect to a known destination would be given otherwise, by state and
+/// by user, each port once; who has most comes first.
+pub fn holders(snapshot: &Snapshot, ask: &Ask) -> (States, Vec<(User, u32)>) {
+    let (mut states, mut users) = (States::default(), HashMap::new());
+    for socket in room::holders(snapshot, ask) {
+        states.add(socket.state);
+        *users.entry(User::of(snapshot, socket)).or_default() += 1;
+    }
+    (states, most_first(users))
+}
+
+fn most_first(users: HashMap<User, u32>) -> Vec<(User, u32)> {
+    let mut users: Vec<(User, u32)> = users.into_iter().collect();
+    users.sort_unstable_by_key(|(user, count)| (std::cmp::Reverse(*count), *user));
+    users
 }
 
 /// Who uses these destinations.
@@ -250,10 +269,6 @@ pub fn towards(snapshot: &Snapshot, connections: &Connections, wanted: Vec<(Tupl
         .into_iter()
         .zip(states)
         .zip(users)
-        .map(|(((tuple, left), states), users)| {
-            let mut users: Vec<(User, u32)> = users.into_iter().collect();
-            users.sort_unstable_by_key(|(user, count)| (std::cmp::Reverse(*count), *user));
-            Towards { tuple, left, states, users }
-        })
+        .map(|(((tuple, left), states), users)| Towards { tuple, left, states, users: most_first(users) })
         .collect()
 }

@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::census::{Census, OnAddress, States, Towards, Usage, User};
+use crate::census::{self, Census, States, Towards, Usage, User};
 use crate::diagnose::{Finding, Severity};
 use crate::limits::limits;
 use crate::owner::Owner;
 use crate::range::{EphemeralRange, Reservation};
-use crate::room::{Call, Room};
+use crate::room::Room;
 use crate::snapshot::{Gap, Snapshot};
 use crate::socket::{OwnerState, State};
 
@@ -170,12 +170,10 @@ impl Entry {
         }
         census.towards.iter().for_each(|towards| entry.add_destination(towards));
         for (family, left) in &census.elsewhere {
-            entry.amounts.insert((What::Room, format!("tcp connect {family}")), left.room.into());
+            entry.amounts.insert((What::Room, census::elsewhere(*family).name()), left.room.into());
         }
-        for OnAddress { transport, call, address, left } in &census.on_wildcards {
-            let call = if *call == Call::Bind { "bind" } else { "connect" };
-            let family = crate::socket::Family::of(*address);
-            entry.amounts.insert((What::Room, format!("{transport} {call} {family}")), left.room.into());
+        for (ask, left) in &census.on_wildcards {
+            entry.amounts.insert((What::Room, ask.name()), left.room.into());
         }
         entry.add_limits(snapshot);
         entry.seen.extend([What::Destination, What::Room, What::Limit]);

@@ -3,6 +3,7 @@
 //! Names of processes are foreign text and stay as they are: whoever shows a finding makes control characters
 //! harmless. What becomes part of a command is quoted in [`crate::remedy`].
 
+use crate::cause;
 use crate::diagnose::{Outcome, Question, Reuse, Trial};
 use crate::owner::Owner;
 use crate::range::Carrier;
@@ -91,6 +92,9 @@ pub fn holder(socket: &Socket, snapshot: &Snapshot) -> String {
     let hints = if hints.is_empty() { hints } else { format!(" {hints}") };
     match socket.owner_state {
         OwnerState::Kernel => "the kernel itself".to_owned(),
+        OwnerState::Nobody if cause::is_unaccepted(snapshot, socket) => {
+            "no process yet: its program has not accepted it".to_owned()
+        }
         OwnerState::Nobody => "no process any more".to_owned(),
         OwnerState::NotAsked => format!("a process{hints} that nobody looked for"),
         OwnerState::Seen | OwnerState::Hidden => format!("a process{hints} that could not be seen"),

@@ -2,9 +2,9 @@
 
 use super::{Case, Finding, Rule, Severity};
 use crate::census::{Towards, User};
+use crate::remedy;
 use crate::snapshot::Snapshot;
 use crate::socket::State;
-use crate::{remedy, wording};
 
 pub(super) const RULE: Rule = Rule {
     id: "destination-exhausted",
@@ -56,12 +56,10 @@ fn finding(snapshot: &Snapshot, towards: &Towards) -> Finding {
     let users = towards.users.iter().take(4).filter(|(user, _)| *user != User::TimeWait);
     let users = users.map(|(user, count)| format!("{count} held by {}", user.name(snapshot)));
     let waiting = towards.states.of(State::TimeWait);
-    let likely = towards.likely_client().filter(|_| waiting > 0).and_then(|owner| {
-        let owner = snapshot.owners.get(owner as usize)?;
-        Some(format!(
-            "{waiting} in TIME_WAIT were in all likelihood those of {}: nobody else is connected there",
-            wording::process(owner)
-        ))
+    let likely = towards.likely_client(snapshot).filter(|_| waiting > 0).map(|client| {
+        format!(
+            "{waiting} in TIME_WAIT were in all likelihood those of {client}: nobody else is connected there"
+        )
     });
     let numbers = format!(
         "{}: {} reserved, {} bound explicitly, {} in use to it ({})",

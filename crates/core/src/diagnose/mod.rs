@@ -27,11 +27,13 @@ mod logged_exhaustion;
 mod low_dynamic_range;
 mod many_handles;
 mod no_connection_reuse;
+mod not_accepted;
 mod other_user_socket;
 mod outgoing_connection;
 mod port_proxy;
 mod privileged_port;
 mod range_exhausted;
+mod range_small;
 mod range_starts_low;
 mod refused_by_policy;
 mod reserved_ports_without_effect;
@@ -53,7 +55,7 @@ use serde::{Deserialize, Serialize};
 use crate::census::Census;
 use crate::port::Port;
 use crate::remedy;
-use crate::room::Tuple;
+use crate::room::RoomFor;
 use crate::snapshot::Snapshot;
 use crate::socket::{Family, Transport};
 use crate::trend::Slope;
@@ -207,7 +209,7 @@ pub struct Case<'a> {
     pub census: Option<&'a Census>,
     /// An earlier look at the same host, for what grows; none where there is none.
     pub earlier: Option<&'a Snapshot>,
-    /// How the room towards destinations changes: those with a steady trend.
+    /// How the room changes, where it has a steady trend.
     pub trends: &'a [RoomTrend],
 }
 
@@ -223,11 +225,11 @@ impl<'a> Case<'a> {
     }
 }
 
-/// How the room left towards a destination changes: ports a second.
+/// How the room left for something changes: ports a second.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RoomTrend {
-    /// From where to where.
-    pub tuple: Tuple,
+    /// For what.
+    pub room: RoomFor,
     /// How fast.
     pub slope: Slope,
 }
@@ -267,6 +269,7 @@ pub static RULES: &[Rule] = &[
     room_ends::RULE,
     no_connection_reuse::RULE,
     logged_exhaustion::RULE,
+    not_accepted::RULE,
     close_wait_leak::RULE,
     bound_leak::RULE,
     bind_before_connect::RULE,
@@ -275,6 +278,7 @@ pub static RULES: &[Rule] = &[
     many_handles::RULE,
     conntrack_full::RULE,
     time_wait_overflow::RULE,
+    range_small::RULE,
     range_starts_low::RULE,
     time_wait_plenty::RULE,
     low_dynamic_range::RULE,
@@ -297,6 +301,7 @@ pub static ROOM: &[&str] = &[
     "room-ends",
     "no-connection-reuse",
     "logged-exhaustion",
+    "not-accepted",
     "close-wait-leak",
     "bound-leak",
     "bind-before-connect",
@@ -305,6 +310,7 @@ pub static ROOM: &[&str] = &[
     "many-handles",
     "conntrack-full",
     "time-wait-overflow",
+    "range-small",
     "range-starts-low",
     "time-wait-plenty",
 ];

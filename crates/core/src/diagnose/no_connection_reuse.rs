@@ -3,7 +3,7 @@
 use super::{Case, Finding, Remedy, Rule, Severity};
 use crate::census::Towards;
 use crate::socket::State;
-use crate::{cause, remedy, wording};
+use crate::{cause, remedy};
 
 pub(super) const RULE: Rule = Rule {
     id: "no-connection-reuse",
@@ -39,15 +39,15 @@ fn piles_up(towards: &Towards) -> bool {
 fn finding(case: &Case<'_>, towards: &Towards) -> Finding {
     let snapshot = case.snapshot;
     let waiting = towards.states.of(State::TimeWait);
-    let client = towards.likely_client().and_then(|owner| snapshot.owners.get(owner as usize));
-    let who = client.map_or_else(|| "A client here".to_owned(), wording::process);
+    let client = towards.likely_client(snapshot);
+    let who = client.as_deref().unwrap_or("A client here");
     let summary = format!(
-        "{who} closes its connections to {} itself: {waiting} of {} ports are in TIME_WAIT.",
+        "{who} closed its connections to {} first: {waiting} of {} ports are in TIME_WAIT.",
         towards.tuple.destination, towards.left.ports
     );
     let inferred = match client {
         Some(_) => "whose they were is inferred: it alone has live connections there",
-        None => "whose they were cannot be told: no one process alone has live connections there",
+        None => "whose they were cannot be told: no one program alone has live connections there",
     };
     let rate = (!cause::is_windows(snapshot))
         .then(|| format!("about {} are closed each second, since each lasts 60 s", waiting.div_ceil(60)));

@@ -1,16 +1,14 @@
 //! `range-exhausted`: no port left that the system may give by itself.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use super::{Case, Finding, Remedy, Rule, Severity};
 use crate::cause;
-use crate::census::User;
-use crate::conflict::Bind;
-use crate::port::{PortRange, PortSet};
+use crate::port::PortRange;
+use crate::room::{self, Ask, Call, Left};
 use crate::snapshot::Snapshot;
 use crate::socket::{Family, Transport};
-use crate::{remedy, wording};
+use crate::{census, remedy, wording};
 
 pub(super) const RULE: Rule =
     Rule { id: "range-exhausted", title: "no port left to give out", doc: DOC, check };
@@ -22,15 +20,12 @@ certain port was asked for (Windows: WSAEADDRINUSE or WSAENOBUFS); a UDP socket 
 Outgoing TCP connections fare better: a port can serve several of them, one to each destination.
 
 Portolan counts what is left and who has the rest, each port once, for the socket that comes first in the table. A
-range below 1,024 ports, or one that is nine tenths used, is reported on the chart before it runs out.
+range that is nine tenths used is reported on the chart before it runs out.
 
 What to do: look at the one with most ports first. Thousands of sockets of one program are a leak, or connections that
 are opened and closed instead of being reused. A wider range (net.ipv4.ip_local_port_range) gives time and cures
 nothing.
 ";
-
-/// Ranges with fewer ports are called small.
-const SMALL: u32 = 1024;
 
 /// How a range is used.
 struct Usage {
@@ -42,19 +37,17 @@ struct Usage {
 }
 
 fn check(case: &Case<'_>) -> Vec<Finding> {
-    let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
     let Some(question) = case.question else {
-        return Transport::ALL.into_iter().filter_map(|t| on_the_chart(case.snapshot, t, any)).collect();
+        return Transport::ALL.into_iter().filter_map(|t| on_the_chart(case.snapshot, t)).collect();
     };
     if question.port.is_some() {
         return Vec::new();
     }
-    let address = question.address.unwrap_or(any);
     let refused = matches!(
         cause::refused(case.trials),
         Some((_, "bind", "EADDRINUSE" | "WSAEADDRINUSE" | "WSAENOBUFS", _))
     );
-    let Some(usage) = usage(case.snapshot, question.transport, address) else {
+    let Some(usage) = usage(case.snapshot, question.transport, question.address) else {
         return if refused { vec![uncounted(case)] } else { Vec::new() };
     };
     let by_the_table = case.trials.is_empty() && usage.left == 0;
@@ -80,8 +73,8 @@ fn uncounted(case: &Case<'_>) -> Finding {
         .with_remedies(ways_out(case.snapshot))
 }
 
-fn on_the_chart(snapshot: &Snapshot, transport: Transport, address: IpAddr) -> Option<Finding> {
-    let usage = usage(snapshot, transport, address)?;
+fn on_the_chart(snapshot: &Snapshot, transport: Transport) -> Option<Finding> {
+    let usage = usage(snapshot, transport, None)?;
     let given = usage.range.count().saturating_sub(usage.reserved);
     let (severity, summary) = if usage.left == 0 {
         let summary = format!("No {transport} port of {} is left to give out by itself.", usage.range);
@@ -89,9 +82,6 @@ fn on_the_chart(snapshot: &Snapshot, transport: Transport, address: IpAddr) -> O
     } else if u64::from(usage.left) * 10 <= u64::from(given) {
         let summary =
             format!("Only {} of {given} {transport} ports of {} are left.", usage.left, usage.range);
-        (Severity::Warning, summary)
-    } else if given < SMALL && transport == Transport::Tcp {
-        let summary = format!("The system has only {given} ports ({}) to give out by itself.", usage.range);
         (Severity::Warning, summary)
     } else {
         return None;
@@ -114,32 +104,17 @@ fn logged(snapshot: &Snapshot, transport: Transport) -> Vec<String> {
         .collect()
 }
 
-/// Counts; none where the range was not read. Linux has one range for both families.
-fn usage(snapshot: &Snapshot, transport: Transport, address: IpAddr) -> Option<Usage> {
-    let range =
-        snapshot.range_of(transport, Family::Ipv4).or(snapshot.range_of(transport, Family::Ipv6))?.range;
-    let mut reserved = PortSet::new();
-    for reservation in &snapshot.reservations {
-        if reservation.transport.is_none_or(|t| t == transport) {
-            reserved.insert_range(reservation.range);
-        }
-    }
-    let mut taken = PortSet::new();
-    let mut users: BTreeMap<User, u32> = BTreeMap::new();
-    for socket in snapshot.sockets.iter().filter(|s| s.transport == transport && range.contains(s.local_port))
-    {
-        let port = socket.local_port;
-        let in_the_way = Bind::new(transport, address, port).on(snapshot.host.system).covers(socket);
-        if in_the_way && !reserved.contains(port) && !taken.contains(port) {
-            taken.insert(port);
-            *users.entry(User::of(snapshot, socket)).or_default() += 1;
-        }
-    }
-    let reserved = reserved.count_in(range);
-    let mut users: Vec<(String, u32)> =
-        users.into_iter().map(|(user, count)| (user.name(snapshot), count)).collect();
-    users.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    Some(Usage { range, reserved, left: range.count() - reserved - taken.len(), users })
+/// Counts, each port once; none where the range was not read.
+fn usage(snapshot: &Snapshot, transport: Transport, address: Option<IpAddr>) -> Option<Usage> {
+    // Dual-stack `[::]`, unless a range is known of IPv4 alone.
+    let families = [Family::Ipv6, Family::Ipv4];
+    let known = families.into_iter().find(|family| snapshot.range_of(transport, *family).is_some())?;
+    let source = address.unwrap_or(census::wildcard(known));
+    let ask = Ask { transport, call: Call::Bind, source, destination: None };
+    let Left { range, reserved, room, .. } = room::of(snapshot, &ask)?;
+    let (_, users) = census::holders(snapshot, &ask);
+    let users = users.into_iter().map(|(user, count)| (user.name(snapshot), count)).collect();
+    Some(Usage { range, reserved, left: room.max, users })
 }
 
 fn lines(usage: &Usage) -> Vec<String> {

@@ -46,7 +46,7 @@ pub enum Call {
 }
 
 /// What is asked: how many more of these calls succeed?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ask {
     /// TCP or UDP.
     pub transport: Transport,
@@ -56,6 +56,23 @@ pub struct Ask {
     pub source: IpAddr,
     /// To where; for TCP connect alone.
     pub destination: Option<SocketAddr>,
+}
+
+impl Ask {
+    /// In words, without the addresses: `udp bind ipv6`.
+    pub fn name(&self) -> String {
+        let call = if self.call == Call::Bind { "bind" } else { "connect" };
+        format!("{} {call} {}", self.transport, Family::of(self.source))
+    }
+}
+
+/// What room is counted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RoomFor {
+    /// TCP connections to a destination that sockets are connected to.
+    Towards(Tuple),
+    /// Any other call.
+    Call(Ask),
 }
 
 /// How many more: equal where it is exact.
@@ -186,14 +203,8 @@ pub fn of(snapshot: &Snapshot, ask: &Ask) -> Option<Left> {
     if snapshot.host.system == System::Windows {
         return Some(on_windows(snapshot, ask.transport, &base));
     }
-    let address = match (ask.call, ask.source) {
-        (Call::Bind, address) => address,
-        // The port is chosen before the address: on the wildcard of the socket's family.
-        (Call::Connect, IpAddr::V4(_)) => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
-        (Call::Connect, IpAddr::V6(_)) => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
-    };
     let mut taken = Taken::default();
-    let wanted = Bind::new(ask.transport, address, 0);
+    let wanted = wanted(ask);
     for socket in in_range(snapshot, ask.transport, base.range) {
         match (Bind { port: socket.local_port, ..wanted }).beside(socket, Reuse::Plain) {
             Answer::Free => {}
@@ -205,6 +216,38 @@ pub fn of(snapshot: &Snapshot, ask: &Ask) -> Option<Left> {
         taken.unknown.push(Unknown::V6Only);
     }
     Some(left(&base, taken, ask.transport == Transport::Tcp))
+}
+
+/// What Linux binds for a call that is no TCP connect; the port is left open.
+fn wanted(ask: &Ask) -> Bind {
+    let address = match (ask.call, ask.source) {
+        (Call::Bind, address) => address,
+        // The port is chosen before the address: on the wildcard of the socket's family.
+        (Call::Connect, IpAddr::V4(_)) => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+        (Call::Connect, IpAddr::V6(_)) => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
+    };
+    Bind::new(ask.transport, address, 0)
+}
+
+/// The sockets that have, certainly or perhaps, a port that this call would be given otherwise; one for each port, the
+/// first in the table. Not for TCP connect where the destination counts: there [`Connections::tuple_of`] tells.
+pub fn holders<'a>(snapshot: &'a Snapshot, ask: &Ask) -> Vec<&'a Socket> {
+    let Some(base) = base(snapshot, ask.transport, Family::of(ask.source.to_canonical())) else {
+        return Vec::new();
+    };
+    let wanted = wanted(ask);
+    let is_in_the_way = |socket: &&Socket| {
+        snapshot.host.system == System::Windows
+            || (Bind { port: socket.local_port, ..wanted }).beside(socket, Reuse::Plain) != Answer::Free
+    };
+    let mut seen = base.reserved;
+    let holders = in_range(snapshot, ask.transport, base.range).filter(is_in_the_way);
+    let is_first = |socket: &&Socket| {
+        let is_first = !seen.contains(socket.local_port);
+        seen.insert(socket.local_port);
+        is_first
+    };
+    holders.filter(is_first).collect()
 }
 
 /// Sockets of a transport whose local port lies in a range.

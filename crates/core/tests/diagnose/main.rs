@@ -438,7 +438,7 @@ fn any_port_is_refused_when_the_range_is_used_up_and_who_has_it_is_counted() {
         ]
     );
     assert_eq!(rules(&ask(&host, "any/udp", BINDS)), [("free", Note)]);
-    assert_eq!(rules(&chart(&host)), [("range-exhausted", Error)]);
+    assert_eq!(rules(&chart(&host)), [("range-exhausted", Error), ("range-small", Note)]);
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 
-use portolan_core::census::Census;
+use portolan_core::census::{self, Census};
 use portolan_core::diagnose::Severity::{Error, Note, Warning};
 use portolan_core::diagnose::{Case, Finding, ROOM, RULES, RoomTrend, Severity, diagnose_room};
 use portolan_core::owner::Holder;
-use portolan_core::room::Tuple;
+use portolan_core::room::{Ask, Call, RoomFor, Tuple};
 use portolan_core::snapshot::Snapshot;
-use portolan_core::socket::{OwnerState, Socket, SocketOptions, State, Transport};
+use portolan_core::socket::{Family, OwnerState, Socket, SocketOptions, State, Transport};
 use portolan_core::trend::Slope;
 
 use crate::by_hand::{host, owner, rules, windows_host};
@@ -121,7 +121,7 @@ fn time_wait_is_a_warning_where_it_eats_the_room_and_a_note_where_it_does_not() 
     pile.settings.tcp_tw_reuse = Some(0);
     let found = findings(&pile);
     assert_eq!(severity(&found, "no-connection-reuse"), Some(Warning));
-    assert!(text(&found, "no-connection-reuse").starts_with("proxy (pid 700) closes its connections"));
+    assert!(text(&found, "no-connection-reuse").starts_with("proxy (pid 700) closed its connections"));
     assert_eq!(severity(&found, "time-wait-plenty"), None);
     let mut reusable = pile;
     reusable.settings.tcp_tw_reuse = Some(1);
@@ -163,6 +163,82 @@ fn leaks_are_named_with_their_program_and_whether_they_grow() {
     }
 }
 
+/// The sockets given in turn to so many workers of one unit.
+fn spread(mut host: Snapshot, workers: u32) -> Snapshot {
+    host.owners = (0..workers).map(|n| owner(701 + n, "php-fpm")).collect();
+    host.owners.iter_mut().for_each(|owner| owner.unit = Some("php.service".into()));
+    for (place, holder) in host.holders.iter_mut().enumerate() {
+        holder.owner = u32::try_from(place).unwrap() % workers;
+    }
+    host
+}
+
+#[test]
+fn a_leak_of_many_workers_is_that_of_their_program() {
+    for (state, rule, verb) in
+        [(State::CloseWait, "close-wait-leak", "do not close"), (State::Bound, "bound-leak", "keep")]
+    {
+        let before = spread(with(host(), state, 200, TO), 40);
+        let found = findings(&before);
+        let told = text(&found, rule);
+        assert!(told.starts_with(&format!("40 processes of php-fpm (php.service) {verb} 200")), "{told}");
+        assert!(told.contains("most with php-fpm (pid 701, php.service): 5"), "{told}");
+        let restart = found[0].remedies.last().unwrap().command.as_deref();
+        assert_eq!(restart, Some("systemctl restart php.service"));
+        // Other workers of the same program had them before.
+        let mut after = spread(with(host(), state, 240, TO), 40);
+        after.owners.iter_mut().for_each(|owner| owner.pid += 100);
+        assert!(text(&since(&before, &after), rule).contains("growing: 200 before, 240 after"));
+        // Programs that have nothing to do with each other are no leak together.
+        let mut apart = before;
+        for (place, owner) in apart.owners.iter_mut().enumerate() {
+            owner.unit = Some(format!("{place}.service"));
+        }
+        assert_eq!(severity(&findings(&apart), rule), None);
+        // One that leaks alone is named alone.
+        let mut one = spread(with(host(), state, 200, TO), 40);
+        one.holders.iter_mut().take(150).for_each(|holder| holder.owner = 7);
+        let told = text(&findings(&one), rule);
+        assert!(told.starts_with("php-fpm (pid 708, php.service)"), "{told}");
+    }
+}
+
+#[test]
+fn connections_that_were_never_accepted_are_laid_at_their_listener() {
+    let mut seen = with(host(), State::CloseWait, 130, TO);
+    for socket in &mut seen.sockets {
+        (socket.local_port, socket.remote_port) = (8080, socket.local_port);
+        (socket.owner_state, socket.inode, socket.holder_count) = (OwnerState::Nobody, 0, 0);
+    }
+    let mut listener = seen.sockets[0];
+    (listener.state, listener.remote_port, listener.owner_state) = (State::Listen, 0, OwnerState::Seen);
+    (listener.first_holder, listener.holder_count) = (0, 1);
+    seen.sockets.push(listener);
+    let found = findings(&seen);
+    assert_eq!(rules(&found), [("not-accepted", Warning)], "{found:#?}");
+    assert!(
+        found[0].summary.starts_with("proxy (pid 700) does not accept its connections on port 8080: 130")
+    );
+    assert!(found[0].evidence.last().unwrap().contains("its program has not accepted it"), "{found:#?}");
+    let census = Census::of(&seen, 100);
+    assert!(census.users.iter().any(|usage| usage.user == census::User::Unaccepted));
+    // A queue that is worked off is none.
+    seen.sockets.iter_mut().for_each(|socket| {
+        if socket.state == State::CloseWait && socket.remote_port % 2 == 0 {
+            socket.state = State::Established;
+        }
+    });
+    assert_eq!(findings(&seen), []);
+}
+
+#[test]
+fn a_small_range_is_a_note_and_not_yet_a_fault() {
+    let found = findings(&narrow(host(), 200));
+    assert_eq!(rules(&found), [("range-small", Note)]);
+    assert!(found[0].summary.contains("only 200 ports"), "{found:#?}");
+    assert_eq!(findings(&narrow(host(), 1024)), []);
+}
+
 #[test]
 fn bind_before_connect_is_told_only_where_the_buckets_were_read() {
     let mut seen = with(host(), State::Established, 3000, TO);
@@ -192,7 +268,7 @@ fn an_end_within_the_hour_is_told_and_a_far_one_is_not() {
     let at = |per_second: f64, over_s: f64| {
         let slope = Slope { low: per_second * 1.2, per_second, high: per_second * 0.8, over_s };
         let census = Census::of(&seen, 100);
-        let trends = [RoomTrend { tuple, slope }];
+        let trends = [RoomTrend { room: RoomFor::Towards(tuple), slope }];
         diagnose_room(&Case { trends: &trends, ..Case::host(&seen, &census) })
     };
     let soon = at(-100.0, 10.0);
@@ -201,6 +277,33 @@ fn an_end_within_the_hour_is_told_and_a_far_one_is_not() {
     assert_eq!(at(-1.0, 10.0), [], "in eight hours, from ten seconds");
     assert_eq!(severity(&at(-1.0, 86_400.0), "room-ends"), Some(Warning), "in eight hours, from a day");
     assert_eq!(at(100.0, 10.0), []);
+}
+
+#[test]
+fn an_end_of_the_room_for_other_calls_is_told_once_for_both_families() {
+    let seen = host();
+    let census = Census::of(&seen, 100);
+    let trend = |transport, call, family, per_second: f64| {
+        let ask = Ask { transport, call, source: census::wildcard(family), destination: None };
+        let slope = Slope { low: per_second * 1.2, per_second, high: per_second * 0.8, over_s: 10.0 };
+        RoomTrend { room: RoomFor::Call(ask), slope }
+    };
+    let trends = [
+        trend(Transport::Udp, Call::Connect, Family::Ipv4, -50.0),
+        trend(Transport::Udp, Call::Connect, Family::Ipv6, -100.0),
+        trend(Transport::Tcp, Call::Bind, Family::Ipv4, -200.0),
+        trend(Transport::Tcp, Call::Connect, Family::Ipv4, -400.0),
+    ];
+    let found = diagnose_room(&Case { trends: &trends, ..Case::host(&seen, &census) });
+    let told: Vec<&str> = found.iter().map(|finding| finding.summary.as_str()).collect();
+    assert_eq!(
+        told,
+        [
+            "At the present rate the ports for connections to any other destination run out in 71 s.",
+            "At the present rate the ports for tcp bind(0) run out in 2 min.",
+            "At the present rate the ports for udp sockets that send without a bind run out in 4 min.",
+        ]
+    );
 }
 
 #[test]

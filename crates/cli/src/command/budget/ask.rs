@@ -242,12 +242,12 @@ fn is_from(meant: IpAddr, source: IpAddr) -> bool {
 }
 
 /// The room towards any other destination.
-fn elsewhere(snapshot: &Snapshot, question: &Question) -> Vec<RoomRow> {
+fn elsewhere(snapshot: &Arc<Snapshot>, question: &Question) -> Vec<RoomRow> {
     rows(snapshot, question, &[(Transport::Tcp, Call::Connect)])
 }
 
 /// The room of every other call.
-fn on_addresses(snapshot: &Snapshot, question: &Question) -> Vec<RoomRow> {
+fn on_addresses(snapshot: &Arc<Snapshot>, question: &Question) -> Vec<RoomRow> {
     let calls = [(Transport::Tcp, Call::Bind), (Transport::Udp, Call::Connect), (Transport::Udp, Call::Bind)];
     let wanted = |(transport, call): &(Transport, Call)| {
         (!question.udp || *transport == Transport::Udp) && (!question.bind || *call == Call::Bind)
@@ -256,13 +256,17 @@ fn on_addresses(snapshot: &Snapshot, question: &Question) -> Vec<RoomRow> {
 }
 
 /// A row for each call and address; one where both wildcards have the same room.
-fn rows(snapshot: &Snapshot, question: &Question, calls: &[(Transport, Call)]) -> Vec<RoomRow> {
+fn rows(snapshot: &Arc<Snapshot>, question: &Question, calls: &[(Transport, Call)]) -> Vec<RoomRow> {
     let mut rows: Vec<RoomRow> = Vec::new();
     for (transport, call) in calls.iter().copied() {
         for source in addresses(snapshot, question) {
             let ask = Ask { transport, call, source, destination: None };
             let Some(left) = room::of(snapshot, &ask) else { continue };
             let row = RoomRow::asked(&ask, (!source.is_unspecified()).then_some(source), left);
+            let row = match shares_ports(snapshot, &ask) {
+                true => row,
+                false => row.with_users(snapshot, &census::holders(snapshot, &ask)),
+            };
             let same = |known: &&mut RoomRow| {
                 (known.transport, known.call, known.source) == (transport, call, None)
                     && known.left == row.left
@@ -274,6 +278,28 @@ fn rows(snapshot: &Snapshot, question: &Question, calls: &[(Transport, Call)]) -
         }
     }
     rows
+}
+
+/// Whether a port in use may be given to this call all the same: a connection to somewhere else may have it too.
+fn shares_ports(snapshot: &Snapshot, ask: &Ask) -> bool {
+    (ask.transport, ask.call) == (Transport::Tcp, Call::Connect)
+        && room::connections(snapshot, Family::of(ask.source)).is_some()
+}
+
+/// What the room is watched for, besides the destinations that sockets are connected to.
+pub(super) fn calls(snapshot: &Snapshot, question: &Question) -> Vec<Ask> {
+    let calls = [
+        (Transport::Tcp, Call::Connect),
+        (Transport::Tcp, Call::Bind),
+        (Transport::Udp, Call::Connect),
+        (Transport::Udp, Call::Bind),
+    ];
+    let sources = addresses(snapshot, question);
+    let ask = |transport, call, source| Ask { transport, call, source, destination: None };
+    calls
+        .iter()
+        .flat_map(|(transport, call)| sources.iter().map(move |source| ask(*transport, *call, *source)))
+        .collect()
 }
 
 /// The addresses that were asked for, or the wildcard of each family that the host has.

@@ -17,7 +17,7 @@ use clap::Args;
 use portolan_core::census::{self, Census};
 use portolan_core::diagnose::{Case, Finding, RoomTrend, Severity, diagnose_room};
 use portolan_core::limits::{Limit, limits};
-use portolan_core::room::{self, Tuple};
+use portolan_core::room::{self, RoomFor};
 use portolan_core::snapshot::{Gap, Reading, Snapshot};
 use portolan_core::socket::Family;
 use portolan_core::trend::{self, Sample};
@@ -147,7 +147,7 @@ impl Command for Budget {
         }
         let attempt = self.attempt.as_ref().map(|to| attempt::make(session, to)).transpose()?;
         let question = self.question(session)?;
-        let (snapshot, earlier, trends) = self.see(session)?;
+        let (snapshot, earlier, trends) = self.see(session, &question)?;
         let question = question.of(&snapshot, session.is_file())?;
         let asked = ask::answer(&snapshot, &question);
         let sheet = sheet(&snapshot, earlier.as_deref(), &trends, asked, attempt);
@@ -183,9 +183,9 @@ impl Budget {
         Ok(Question { sources, destinations, udp: self.udp, bind: self.bind, ..Question::default() })
     }
 
-    fn see(&self, session: &Session) -> Result<Seen> {
+    fn see(&self, session: &Session, question: &Question) -> Result<Seen> {
         if let Some(over) = self.over {
-            return watch(session, over, &self.look());
+            return watch(session, over, &self.look(), question);
         }
         let earlier = self.since.as_deref().map(crate::source::read).transpose()?.map(Arc::new);
         let snapshot = session.see(self.look())?;
@@ -196,8 +196,8 @@ impl Budget {
                     return Err(Misuse(text.to_owned()).into());
                 }
                 let mut samples = Samples::default();
-                samples.add(earlier);
-                samples.add(&snapshot);
+                samples.add(earlier, question);
+                samples.add(&snapshot, question);
                 samples.trends()
             }
             None => Vec::new(),
@@ -255,50 +255,54 @@ impl Budget {
 }
 
 /// Looks at the beginning, at the end, and once a second between them at the sockets alone.
-fn watch(session: &Session, over: Duration, look: &Look) -> Result<Seen> {
+fn watch(session: &Session, over: Duration, look: &Look, question: &Question) -> Result<Seen> {
     let mut samples = Samples::default();
     // Only the last look is shown.
     let before = Look { sections: Sections { slow: false, ..look.sections }, ..look.clone() };
     let first = session.see(before.clone())?;
-    samples.add(&first);
+    samples.add(&first, question);
     let mut rest = over;
     while rest > EVERY {
         thread::sleep(EVERY);
         rest -= EVERY;
-        samples.add(&*session.see(Look { owners: OwnerSearch::None, ..before.clone() })?);
+        samples.add(&*session.see(Look { owners: OwnerSearch::None, ..before.clone() })?, question);
     }
     thread::sleep(rest);
     let last = session.see(look.clone())?;
-    samples.add(&last);
+    samples.add(&last, question);
     Ok((last, Some(first), samples.trends()))
 }
 
-/// How much room there was towards each destination, look by look.
+/// How much room there was towards each destination and for every other call, look by look.
 #[derive(Default)]
 struct Samples {
-    of: HashMap<Tuple, Vec<Sample>>,
+    of: HashMap<RoomFor, Vec<Sample>>,
     at: Vec<u64>,
 }
 
 impl Samples {
-    fn add(&mut self, snapshot: &Snapshot) {
-        let Some(connections) = room::connections(snapshot, Family::Ipv4) else { return };
+    fn add(&mut self, snapshot: &Snapshot, question: &Question) {
         self.at.push(snapshot.taken_ms);
-        for (tuple, left) in connections.worst(DESTINATIONS) {
+        let connections = room::connections(snapshot, Family::Ipv4);
+        let towards = connections.map(|connections| connections.worst(DESTINATIONS)).unwrap_or_default();
+        let towards = towards.into_iter().map(|(tuple, left)| (RoomFor::Towards(tuple), left));
+        let calls = ask::calls(snapshot, question);
+        let calls = calls.iter().filter_map(|ask| Some((RoomFor::Call(*ask), room::of(snapshot, ask)?)));
+        for (room, left) in towards.chain(calls) {
             let sample = Sample { at_ms: snapshot.taken_ms, value: f64::from(left.room.max) };
-            self.of.entry(tuple).or_default().push(sample);
+            self.of.entry(room).or_default().push(sample);
         }
     }
 
-    /// The destinations that were there at every look and have a steady trend; of two looks, any change is taken.
+    /// What was there at every look and has a steady trend; of two looks, any change is taken.
     fn trends(&self) -> Vec<RoomTrend> {
         let slope = |samples: &[Sample]| match samples {
             [first, last] => trend::between(*first, *last),
             more => trend::slope(more),
         };
-        let steady = |(tuple, samples): (&Tuple, &Vec<Sample>)| {
+        let steady = |(room, samples): (&RoomFor, &Vec<Sample>)| {
             let slope = slope(samples).filter(|_| samples.len() == self.at.len())?;
-            Some(RoomTrend { tuple: *tuple, slope })
+            Some(RoomTrend { room: *room, slope })
         };
         self.of.iter().filter_map(steady).collect()
     }

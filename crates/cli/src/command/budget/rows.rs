@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use portolan_core::census::{States, Towards, Usage, User};
 use portolan_core::diagnose::RoomTrend;
-use portolan_core::room::{Ask, Call, Left, Tuple};
+use portolan_core::room::{Ask, Call, Left, RoomFor};
 use portolan_core::snapshot::Snapshot;
 use portolan_core::socket::{Family, State, Transport};
 use portolan_core::trend::{self, End, Slope};
@@ -36,19 +36,19 @@ pub(super) struct RoomRow {
     /// The numbers.
     #[serde(flatten)]
     pub(super) left: Left,
-    /// Sockets in the range towards this destination, by state.
+    /// Sockets in the range that are in the way of this call, towards this destination where it has one, by state.
     pub(super) states: BTreeMap<State, u32>,
-    /// Whose they are, who has most first.
+    /// Whose they are, who has most first; the rest is reserved or bound explicitly.
     pub(super) users: Vec<Share>,
     /// How many ports a second the room changes, where that was watched and is steady.
     pub(super) trend: Option<Slope>,
     /// When the room ends at that rate.
     pub(super) ends: Option<End>,
     #[serde(skip)]
-    tuple: Option<Tuple>,
+    room: RoomFor,
 }
 
-/// What one user has of a destination's sockets.
+/// What one user has of the sockets in the way of a call.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Share {
     /// In words.
@@ -87,6 +87,15 @@ fn owner_of(snapshot: &Arc<Snapshot>, user: User) -> Option<OwnerRef> {
     }
 }
 
+fn shares(snapshot: &Arc<Snapshot>, users: &[(User, u32)]) -> Vec<Share> {
+    let share = |(user, sockets): &(User, u32)| Share {
+        who: user.name(snapshot),
+        owner: owner_of(snapshot, *user),
+        sockets: *sockets,
+    };
+    users.iter().take(USERS).map(share).collect()
+}
+
 fn by_state(states: &States) -> BTreeMap<State, u32> {
     states.each().collect()
 }
@@ -94,11 +103,6 @@ fn by_state(states: &States) -> BTreeMap<State, u32> {
 impl RoomRow {
     /// The room towards a destination that sockets are connected to.
     pub(super) fn towards(snapshot: &Arc<Snapshot>, towards: &Towards) -> Self {
-        let share = |(user, sockets): &(User, u32)| Share {
-            who: user.name(snapshot),
-            owner: owner_of(snapshot, *user),
-            sockets: *sockets,
-        };
         Self {
             transport: Transport::Tcp,
             call: Call::Connect,
@@ -108,10 +112,10 @@ impl RoomRow {
             families: vec![Family::of(towards.tuple.source)],
             left: towards.left.clone(),
             states: by_state(&towards.states),
-            users: towards.users.iter().take(USERS).map(share).collect(),
+            users: shares(snapshot, &towards.users),
             trend: None,
             ends: None,
-            tuple: Some(towards.tuple),
+            room: RoomFor::Towards(towards.tuple),
         }
     }
 
@@ -129,14 +133,22 @@ impl RoomRow {
             users: Vec::new(),
             trend: None,
             ends: None,
-            tuple: None,
+            room: RoomFor::Call(*ask),
         }
+    }
+
+    /// The row with who has the rest.
+    pub(super) fn with_users(
+        self,
+        snapshot: &Arc<Snapshot>,
+        (states, users): &(States, Vec<(User, u32)>),
+    ) -> Self {
+        Self { states: by_state(states), users: shares(snapshot, users), ..self }
     }
 
     /// The row with what was watched of it.
     pub(super) fn with_trend(mut self, trends: &[RoomTrend]) -> Self {
-        let known = self.tuple.and_then(|tuple| trends.iter().find(|trend| trend.tuple == tuple));
-        if let Some(known) = known {
+        if let Some(known) = trends.iter().find(|trend| trend.room == self.room) {
             self.trend = Some(known.slope);
             self.ends = trend::end(f64::from(self.left.room.max), known.slope);
         }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use portolan_core::census::Census;
 use portolan_core::diagnose::{Case, RoomTrend, diagnose_room};
 use portolan_core::record::{DESTINATIONS, Entry};
-use portolan_core::room::Tuple;
+use portolan_core::room::RoomFor;
 use portolan_core::snapshot::Snapshot;
 use portolan_core::trend::{self, Sample};
 use portolan_host::{Look, Namespace, OwnerSearch, Sections, SocketFilter};
@@ -20,8 +20,8 @@ const SAMPLES: usize = 120;
 pub(super) struct Looks<'a> {
     session: &'a Session,
     look: Look,
-    /// How much room there was towards each destination.
-    room: HashMap<Tuple, VecDeque<Sample>>,
+    /// How much room there was towards each destination, and for the other calls.
+    room: HashMap<RoomFor, VecDeque<Sample>>,
     trends: Vec<RoomTrend>,
     looks: usize,
 }
@@ -47,11 +47,12 @@ impl<'a> Looks<'a> {
         Ok(Entry::new(&snapshot, &census, &diagnose_room(&case)))
     }
 
-    /// Follows the room of the destinations that have least, and tells its trends from time to time.
+    /// Follows the room of the destinations that have least and of the other calls, and tells its trends from time to
+    /// time.
     fn follow(&mut self, snapshot: &Snapshot, census: &Census) {
         self.looks += 1;
-        for towards in &census.towards {
-            let samples = self.room.entry(towards.tuple).or_default();
+        for (room, left) in census.rooms() {
+            let samples = self.room.entry(room).or_default();
             // A clock that went back leaves samples of which no slope can be told.
             if samples.back().is_some_and(|last| last.at_ms >= snapshot.taken_ms) {
                 samples.clear();
@@ -59,15 +60,15 @@ impl<'a> Looks<'a> {
             if samples.len() == SAMPLES {
                 samples.pop_front();
             }
-            let value = f64::from(towards.left.room.max);
+            let value = f64::from(left.room.max);
             samples.push_back(Sample { at_ms: snapshot.taken_ms, value });
         }
         // Whoever is not among the worst any more is not followed any more.
         self.room.retain(|_, samples| samples.back().is_some_and(|last| last.at_ms == snapshot.taken_ms));
         if self.looks.is_multiple_of(SAMPLES / 10) {
-            let steady = |(tuple, samples): (&Tuple, &VecDeque<Sample>)| {
+            let steady = |(room, samples): (&RoomFor, &VecDeque<Sample>)| {
                 let samples: Vec<Sample> = samples.iter().copied().collect();
-                Some(RoomTrend { tuple: *tuple, slope: trend::slope(&samples)? })
+                Some(RoomTrend { room: *room, slope: trend::slope(&samples)? })
             };
             self.trends = self.room.iter().filter_map(steady).collect();
         }
