@@ -128,6 +128,23 @@ fn the_page_of_every_verb_is_looked_at() {
     assert_eq!(looked_at, verbs);
 }
 
+/// A command with all below it.
+fn all(command: &clap::Command) -> Vec<&clap::Command> {
+    let below = command.get_subcommands().flat_map(all);
+    std::iter::once(command).chain(below).collect()
+}
+
+#[test]
+fn what_stands_below_the_options_is_not_wrapped_twice() {
+    let command = Portolan::command();
+    for command in all(&command) {
+        let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        for line in text.lines() {
+            assert!(line.chars().count() <= 100, "{}: {line}", command.get_name());
+        }
+    }
+}
+
 #[test]
 fn the_command_line_is_sound() {
     Portolan::command().debug_assert();

@@ -50,8 +50,9 @@ Examples:
   portolan budget --from now.json --since before.json
   portolan budget --try db.example:5432              one real connection, as evidence
 
-The room left is counted by the system's own rules. Where it does not show what decides, it is a range, with the
-reason. --from takes a snapshot file, as everywhere; an address after --from is taken for --source.
+The room left is counted by the system's own rules. Where it does not show what decides, it is a
+range, with the reason. --from takes a snapshot file, as everywhere; an address after --from is
+taken for --source.
 Exit codes: 0 fine; 1 something runs out, or --try found no port; 2 could not tell, or no way there.")]
 pub(crate) struct Budget {
     /// Towards this destination alone
