@@ -1,17 +1,17 @@
 //! Every rule on values: hosts built by hand, what is asked of them, what the kernel said, and what comes of it.
 
 mod by_hand;
+mod chart;
+mod connections;
 mod room;
 mod windows;
-
-use std::net::{Ipv4Addr, SocketAddr};
 
 use portolan_core::diagnose::Severity::{Error, Note, Warning};
 use portolan_core::diagnose::{Question, RULES, refusal, verdict};
 use portolan_core::owner::{Container, Origin, Owner};
-use portolan_core::range::{Carrier, CarrierKind, ReservationKind};
+use portolan_core::range::{Carrier, CarrierKind};
 use portolan_core::snapshot::{Gap, GapReason, Snapshot};
-use portolan_core::socket::{OwnerState, Socket, State, Transport};
+use portolan_core::socket::{OwnerState, State, Transport};
 
 use by_hand::*;
 
@@ -275,96 +275,6 @@ fn a_socket_that_is_bound_and_does_not_listen_is_named() {
 }
 
 #[test]
-fn time_wait_tells_how_long_and_whose_it_probably_was() {
-    let mut host = host();
-    host.socket(Transport::Tcp, State::TimeWait, "10.0.0.5:8080", "10.0.0.9:40000").timer_ms = 42_300;
-    host.socket(Transport::Tcp, State::TimeWait, "10.0.0.5:8080", "10.0.0.9:40001").timer_ms = 10_000;
-    let findings = ask(&host, "8080", REUSE_ONLY);
-    assert_eq!(rules(&findings), [("time-wait-left", Error)]);
-    assert_eq!(
-        findings[0].summary,
-        "8080/tcp is kept for 43 s more by 2 connections in TIME_WAIT: they have ended, and no program holds the \
-         port."
-    );
-    assert!(
-        findings[0].evidence[2].starts_with("whose they were is not known"),
-        "{:?}",
-        findings[0].evidence
-    );
-    assert_eq!(findings[0].remedies[0].text, "set SO_REUSEADDR before bind: that binds now");
-    assert_eq!(
-        commands(&findings[0]),
-        ["portolan wait 8080 --for free", "portolan close --port 8080 --state time-wait"]
-    );
-
-    host.connected("10.0.0.5:8080", "10.0.0.9:40002", owner(9, "web"));
-    let findings = ask(&host, "8080", REFUSED);
-    assert_eq!(rules(&findings), [("connections-left", Error), ("time-wait-left", Error)]);
-    assert!(findings[1].evidence[2].starts_with("most likely of web (pid 9)"), "{:?}", findings[1].evidence);
-    assert!(findings[1].remedies[0].text.contains("not yet now"), "{:?}", findings[1].remedies);
-}
-
-#[test]
-fn connections_of_a_listener_that_is_here_are_told_with_it() {
-    let mut host = host();
-    host.held(State::Listen, "0.0.0.0:8080", &[owner(9, "web")]);
-    host.connected("10.0.0.5:8080", "10.0.0.9:40000", owner(9, "web"));
-    host.socket(Transport::Tcp, State::TimeWait, "10.0.0.5:8080", "10.0.0.9:40001");
-    let findings = ask(&host, "8080", REFUSED);
-    assert_eq!(rules(&findings), [("held-by-process", Error)]);
-    let line = &findings[0].evidence[1];
-    assert!(line.starts_with("2 connections of a listener of this port, 1 of them in TIME_WAIT"), "{line}");
-}
-
-#[test]
-fn connections_of_a_listener_that_is_gone_block_a_plain_bind() {
-    let mut host = host();
-    host.connected("10.0.0.5:8080", "10.0.0.9:40000", owner(9, "child"));
-    let findings = ask(&host, "8080", REUSE_ONLY);
-    assert_eq!(rules(&findings), [("connections-left", Error)]);
-    assert_eq!(
-        findings[0].summary,
-        "8080/tcp is kept by 1 connection of a listener that is gone, held by child (pid 9)."
-    );
-    assert_eq!(commands(&findings[0]), ["portolan close --local 10.0.0.5:8080", "kill 9"]);
-}
-
-#[test]
-fn an_outgoing_connection_is_told_as_one_and_the_far_port_is_held_by_nobody_here() {
-    let mut host = host();
-    host.connected("10.0.0.5:40000", "10.0.7.9:443", owner(12, "curl"));
-    host.reservations.push(reservation("50051", ReservationKind::Administered));
-    let findings = ask(&host, "40000", REFUSED);
-    assert_eq!(rules(&findings), [("outgoing-connection", Error), ("in-ephemeral-range", Warning)]);
-    assert_eq!(
-        findings[0].summary,
-        "An outgoing connection of curl (pid 12) uses 40000/tcp as its local port."
-    );
-    assert_eq!(
-        commands(&findings[0]),
-        [
-            "portolan why 40000",
-            "portolan close --local 10.0.0.5:40000",
-            "kill 12",
-            "portolan reserve add 40000"
-        ]
-    );
-    assert_eq!(rules(&ask(&host, "8443", &[])), [("free", Note)]);
-    let far = ask(&host, "10.0.0.5:443", &["10.0.0.5 binds"]);
-    assert_eq!(rules(&far), [("free", Note), ("privileged-port", Note)], "443 is the far end's");
-}
-
-#[test]
-fn an_ipv6_connection_is_blamed_for_ipv4_only_when_the_kernel_says_in_use() {
-    let mut host = host();
-    host.connected("[2001:db8::5]:40000", "[2001:db8::9]:443", owner(12, "curl"));
-    let findings = ask(&host, "0.0.0.0:40000", &["0.0.0.0 EADDRINUSE"]);
-    assert_eq!(rules(&findings), [("outgoing-connection", Error), ("in-ephemeral-range", Warning)]);
-    let findings = ask(&host, "0.0.0.0:40000", &[]);
-    assert_eq!(rules(&findings), [("in-ephemeral-range", Warning), ("free", Note)]);
-}
-
-#[test]
 fn a_foreign_address_is_told_with_the_nearest_of_this_host() {
     let host = host();
     let findings = ask(&host, "10.0.0.7:8080", &["10.0.0.7 EADDRNOTAVAIL"]);
@@ -451,99 +361,4 @@ fn a_listener_of_the_other_family_shares_the_name_localhost() {
         findings[0].summary,
         "vite (pid 9) listens on [::]:8080 beside 0.0.0.0:8080/tcp: who connects to localhost may reach either."
     );
-}
-
-#[test]
-fn the_chart_names_listeners_that_take_each_others_traffic() {
-    let mut host = host();
-    host.held(State::Unconnected, "0.0.0.0:53", &[owner(9, "dnsmasq")]);
-    host.held(State::Unconnected, "10.0.0.5:53", &[owner(10, "named")]);
-    let findings = chart(&host);
-    assert_eq!(rules(&findings), [("shadowed", Warning)]);
-    assert_eq!(
-        findings[0].summary,
-        "10.0.0.5:53 of named (pid 10) takes its traffic before 0.0.0.0:53 of dnsmasq (pid 9) sees it."
-    );
-    host.held(State::Unconnected, "0.0.0.0:5353", &[owner(9, "dnsmasq")]);
-    host.held(State::Unconnected, "10.0.0.5:5353", &[owner(9, "dnsmasq")]);
-    assert_eq!(chart(&host).len(), 1, "one program does not shadow itself");
-}
-
-#[test]
-fn the_chart_groups_listeners_inside_the_ephemeral_range() {
-    let mut host = host();
-    host.held(State::Listen, "0.0.0.0:50051", &[owner(9, "grpc")]);
-    host.held(State::Listen, "[::1]:56379", &[owner(10, "redis")]);
-    host.held(State::Listen, "0.0.0.0:8080", &[owner(11, "web")]);
-    let findings = chart(&host);
-    assert_eq!(rules(&findings), [("in-ephemeral-range", Warning)]);
-    assert_eq!(
-        findings[0].summary,
-        "2 ports of listeners lie inside the ephemeral range 32768-60999 and are not reserved: 50051, 56379."
-    );
-    assert_eq!(commands(&findings[0]), ["portolan reserve add 50051 56379"]);
-}
-
-#[test]
-fn the_chart_counts_holders_that_were_not_seen() {
-    let mut host = host_of_user();
-    host.socket(Transport::Tcp, State::Listen, "0.0.0.0:80", "0.0.0.0:0");
-    host.socket(Transport::Tcp, State::Established, "10.0.0.5:80", "10.0.0.9:40000");
-    let findings = chart(&host);
-    assert_eq!(rules(&findings), [("holder-hidden", Note)]);
-    assert_eq!(findings[0].summary, "The holder of 2 sockets could not be seen, 1 of them listening.");
-    assert_eq!(commands(&findings[0]), ["sudo portolan"]);
-}
-
-#[test]
-fn a_reserved_port_inside_the_range_is_only_a_note() {
-    let mut host = host();
-    host.reservations.push(reservation("50051-50060", ReservationKind::Administered));
-    assert_eq!(rules(&ask(&host, "50051", BINDS)), [("free", Note), ("reserved-range", Note)]);
-    assert_eq!(rules(&ask(&host, "50050", BINDS)), [("in-ephemeral-range", Warning), ("free", Note)]);
-    host.reservations[0].kind = ReservationKind::System;
-    let findings = ask(&host, "50051", DENIED);
-    assert!(findings.iter().any(|f| (f.rule, f.severity) == ("reserved-range", Error)), "{findings:?}");
-    assert!(!findings.iter().any(|f| f.rule == "refused-by-policy"), "{findings:?}");
-}
-
-#[test]
-fn carriers_are_named_with_where_the_traffic_goes() {
-    let mut host = host();
-    let carrier = |kind, name: &str| Carrier {
-        kind,
-        transport: Transport::Tcp,
-        address: None,
-        ports: "8080".parse().unwrap(),
-        name: name.into(),
-        to: Some("172.17.0.2:80".into()),
-    };
-    host.carriers.push(carrier(CarrierKind::DnatRule, "DOCKER tcp dport 8080 dnat"));
-    let findings = ask(&host, "8080", BINDS);
-    assert_eq!(rules(&findings), [("carried-by-rule", Warning), ("free", Note)]);
-    assert_eq!(
-        findings[0].summary,
-        "What comes in for 8080/tcp is sent on to 172.17.0.2:80 by a firewall rule, past any program that binds it \
-         here."
-    );
-    host.carriers = vec![carrier(CarrierKind::ContainerProxy, "docker-proxy -host-port 8080")];
-    host.held(State::Listen, "0.0.0.0:8080", &[owner(9, "docker-proxy")]);
-    let findings = ask(&host, "8080", REFUSED);
-    assert_eq!(rules(&findings), [("held-by-process", Error), ("container-proxy", Note)]);
-    assert_eq!(commands(&findings[0]), ["docker stop $(docker ps --quiet --filter publish=8080)"]);
-}
-
-#[test]
-fn fifty_thousand_connections_on_a_port_are_one_line_of_evidence() {
-    let mut host = host();
-    host.held(State::Listen, "0.0.0.0:8080", &[owner(9, "web")]);
-    let local: SocketAddr = "10.0.0.5:8080".parse().unwrap();
-    for number in 0..50_000_u32 {
-        let peer = Ipv4Addr::from_bits(0x0a01_0000 + number / 100);
-        let peer = SocketAddr::new(peer.into(), 1024 + (number % 100) as u16);
-        host.sockets.push(Socket::new(Transport::Tcp, State::Established, local, peer));
-    }
-    let findings = ask(&host, "8080", REFUSED);
-    assert_eq!(rules(&findings), [("held-by-process", Error)]);
-    assert!(findings[0].evidence[1].starts_with("50000 connections"), "{:?}", findings[0].evidence);
 }
