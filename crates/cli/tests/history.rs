@@ -156,6 +156,48 @@ fn the_verdict_says_when_the_room_ends_and_who_grew_since_when() {
     assert_eq!(json["series"].as_array().unwrap().len(), 2);
 }
 
+/// The row of the table with that name, cell by cell.
+fn row(text: &str, name: &str) -> Vec<String> {
+    let line = text.lines().find(|line| line.starts_with(&format!("{name} ")));
+    let line = line.unwrap_or_else(|| panic!("{name}: {text}"));
+    line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect()
+}
+
+#[test]
+fn last_is_what_the_last_look_saw_however_wide_the_stretches_are() {
+    let folder = Folder::new("last");
+    let file = folder.file("h.db");
+    let mut recorder =
+        Recorder::open(&file, Options { interval_ms: 5000, pid: 1, keep: Keep::default() }).unwrap();
+    for look in 0..2000_u64 {
+        let mut entry = Entry { at_ms: START + look * 5000, seen: What::ALL.to_vec(), ..Entry::default() };
+        // It grows look by look, and its last look is another once more.
+        let (owner, left) = if look == 1999 { (9000, 77) } else { (look, 0) };
+        number(&mut entry, What::Owner, "proxy", owner as f64);
+        number(&mut entry, What::Total, "tcp", owner as f64);
+        number(&mut entry, What::Room, "tcp connect ipv4", left as f64);
+        if look < 1500 {
+            number(&mut entry, What::Owner, "gone", 40.0);
+        }
+        recorder.append(&entry).unwrap();
+    }
+    for since in ["24h", "30m", "10s"] {
+        let text = told(&file, &["--by", "owner", "--since", since], 0);
+        assert_eq!(row(&text, "proxy")[1], "9,000", "{since}: {text}");
+        let json: Value =
+            serde_json::from_str(&told(&file, &["--by", "owner", "--since", since, "--json"], 0)).unwrap();
+        assert_eq!(json["series"][0]["last"], serde_json::json!({ "min": 9000, "max": 9000 }));
+    }
+    let text = told(&file, &["--by", "owner", "--since", "24h"], 0);
+    assert_eq!(row(&text, "gone")[1], "0", "{text}");
+    // None was left until the last look, which found some: nothing has ended.
+    let text = told(&file, &["--by", "room"], 0);
+    assert_eq!(row(&text, "tcp connect ipv4")[1], "77", "{text}");
+    let text = told(&file, &["--by", "room", "--until", "5s"], 1);
+    assert_eq!(row(&text, "tcp connect ipv4")[1], "0", "{text}");
+    assert!(text.contains("tcp connect ipv4 had no port left at the last look"), "{text}");
+}
+
 #[test]
 fn without_a_leak_there_is_no_trend_and_waves_raise_no_alarm() {
     let folder = Folder::new("quiet");

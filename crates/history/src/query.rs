@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portolan_core::record::What;
+use portolan_core::record::{Amount, What};
 use portolan_core::series::{Point, Series};
 use rusqlite::Connection;
 
@@ -98,6 +98,42 @@ pub(crate) fn series(connection: &Connection, query: &Query) -> rusqlite::Result
         names.get(&name).map(|text| Series::new(text.clone(), points))
     };
     Ok(ranked.into_iter().filter_map(named).collect())
+}
+
+/// What the newest looks of a kind between two times saw, by name; none where no look of it is kept. A kind that is counted
+/// whole is of the last look alone: who is missing there had none. Of others each has the newest that saw it.
+pub(crate) fn last(
+    connection: &Connection,
+    what: What,
+    (since_ms, until_ms): (u64, u64),
+) -> rusqlite::Result<Option<BTreeMap<String, Amount>>> {
+    let mut names = names::of(connection, what)?;
+    let mut found: Option<BTreeMap<u32, Amount>> = None;
+    for run in raw::runs(connection)? {
+        let Some((first, end)) = raw::there(connection, &run)? else { continue };
+        let from = raw::first_from(connection, (first, end), since_ms)?;
+        let to = raw::first_from(connection, (from, end), until_ms)?;
+        if from == to {
+            continue;
+        }
+        raw::play(
+            connection,
+            &run,
+            (from, to),
+            |name| names.contains_key(&name),
+            |look| {
+                if look.seen.has(what) {
+                    let found = found.get_or_insert_default();
+                    if what.is_counted_whole() {
+                        found.clear();
+                    }
+                    found.extend(look.numbers);
+                }
+            },
+        )?;
+    }
+    let named = |(name, amount)| Some((names.remove(&name)?, amount));
+    Ok(found.map(|found| found.into_iter().filter_map(named).collect()))
 }
 
 /// What matters most has the least.

@@ -1,9 +1,10 @@
 //! The reading side, also while a recorder writes.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use portolan_core::range::{EphemeralRange, Reservation};
-use portolan_core::record::Found;
+use portolan_core::record::{Amount, Found, What};
 use portolan_core::series::Series;
 use portolan_core::snapshot::Gap;
 use rusqlite::Connection;
@@ -112,6 +113,17 @@ impl Store {
         self.asked(query::series(&self.connection, query))
     }
 
+    /// What the newest looks of a kind saw from a time on, before another, by name; none where no look is kept of then. Of a
+    /// kind that is counted whole who is missing had none.
+    pub fn last(
+        &self,
+        what: What,
+        since_ms: u64,
+        until_ms: u64,
+    ) -> Result<Option<BTreeMap<String, Amount>>, Error> {
+        self.asked(query::last(&self.connection, what, (since_ms, until_ms)))
+    }
+
     /// The diary of ranges and reservations, the oldest page first.
     pub fn changes(&self) -> Result<Vec<Change>, Error> {
         self.asked(changes(&self.connection))
@@ -170,7 +182,7 @@ fn span(connection: &Connection) -> rusqlite::Result<Option<Span>> {
     let until = number("SELECT at_ms FROM raw ORDER BY seq DESC LIMIT 1")?;
     let mut since = vec![number("SELECT min(at_ms) FROM raw")?];
     for level in Level::ALL {
-        let table = level.table(portolan_core::record::What::Total);
+        let table = level.table(What::Total);
         since.push(number(&format!("SELECT min(at) FROM {table}"))?);
     }
     let since_ms = since.into_iter().flatten().min().unwrap_or_default().cast_unsigned();

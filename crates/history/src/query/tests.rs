@@ -97,3 +97,52 @@ fn rooms_stand_as_ranges_with_the_least_first_and_what_was_not_told_is_not_zero(
     let first = found[1].points().next().unwrap();
     assert_eq!((first.min, first.mean, first.max), (1000.0, 1500.0, 2000.0));
 }
+
+#[test]
+fn the_last_look_is_told_as_it_was_and_not_as_the_mean_of_its_stretch() {
+    let folder = Folder::new("last");
+    let file = folder.file("h.db");
+    let mut recorder = Recorder::open(&file, options()).unwrap();
+    let begin = START / HOUR * HOUR;
+    for look in 0..1440_u64 {
+        let owners = [("a", look), ("gone", 7)];
+        let owners = if look < 1439 { &owners[..] } else { &owners[..1] };
+        let mut entry = entry(begin + look * 5000, owners);
+        entry.seen.extend([What::Destination]);
+        let towards = if look < 1430 { "x" } else { "y" };
+        entry.amounts.insert((What::Destination, towards.to_owned()), Amount { min: look, max: look + 2 });
+        recorder.append(&entry).unwrap();
+    }
+    let store = Store::read(&file).unwrap();
+    let last = |what, since: u64, until: u64| store.last(what, begin + since, begin + until).unwrap();
+    let [a, x, y] = [("a", 1439, 1439), ("x", 1429, 1431), ("y", 1439, 1441)]
+        .map(|(name, min, max)| (name.to_owned(), Amount { min, max }));
+    // Two hours as one stretch of an hour each: the last look is in the second.
+    let stretch = store
+        .series(&crate::Query {
+            since_ms: begin,
+            until_ms: begin + 2 * HOUR,
+            what: What::Owner,
+            most: 9,
+            points: 2,
+        })
+        .unwrap()[0]
+        .points()
+        .last()
+        .copied()
+        .unwrap();
+    assert_eq!((stretch.span_ms, stretch.mean), (HOUR, (720.0 + 1439.0) / 2.0));
+    assert_eq!(last(What::Owner, HOUR, 2 * HOUR), Some([a.clone()].into()), "who is missing had none");
+    assert_eq!(last(What::Destination, HOUR, 2 * HOUR), Some([x, y].into()), "each as it was seen last");
+    let before = last(What::Owner, HOUR, 2 * HOUR - 5000).unwrap();
+    assert_eq!((before["a"], before["gone"]), (Amount::exact(1438), Amount::exact(7)));
+    assert_eq!(last(What::State, HOUR, 2 * HOUR), None, "nobody looked for that");
+    assert_eq!(last(What::Owner, 2 * HOUR, 3 * HOUR), None);
+    drop(store);
+    // The looks are removed with time, and then nobody knows.
+    let mut recorder =
+        Recorder::open(&file, Options { keep: Keep { looks_ms: HOUR, ..Keep::default() }, ..options() })
+            .unwrap();
+    recorder.append(&entry(begin + 9 * HOUR, &[("a", 1)])).unwrap();
+    assert_eq!(Store::read(&file).unwrap().last(What::Owner, begin + HOUR, begin + 2 * HOUR).unwrap(), None);
+}

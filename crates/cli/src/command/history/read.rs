@@ -1,11 +1,13 @@
 //! What is asked of the recorder's file, and what it comes to: series with their courses, who grew, when room ends.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use portolan_core::course::{Course, Ending, course};
 use portolan_core::diagnose::Severity;
-use portolan_core::record::{Found, What};
+use portolan_core::record::{Amount, Found, What};
 use portolan_core::series::Series;
 use portolan_core::snapshot::{Gap, GapReason};
 use portolan_history::{Noted, Query, Span, Store};
@@ -58,6 +60,8 @@ pub(super) struct Trace {
     /// What was recorded.
     #[serde(flatten)]
     pub(super) series: Series,
+    /// How much the last look of it saw, in that time; null where the looks are not kept any more, but minutes or hours.
+    pub(super) last: Option<Amount>,
     /// How it went; null where nothing was recorded.
     pub(super) course: Option<Course>,
     /// Of room left: when it ends; null where it does not fall steadily.
@@ -268,12 +272,14 @@ impl Reading<'_> {
             })?,
             false => Vec::new(),
         };
+        let mut lasts = Lasts { reading: self, what, known: BTreeMap::new() };
         let trace = |(series, course): (Series, Option<Course>)| {
+            let last = lasts.of(&series)?;
             let before = before.iter().find(|before| before.name == series.name).unwrap_or(&none);
             let ending = course.filter(|_| what.is_room()).and_then(|course| course.ending(&series, before));
-            Trace { series, course, ending }
+            Ok(Trace { series, last, course, ending })
         };
-        Ok(series.into_iter().zip(courses).map(trace).collect())
+        series.into_iter().zip(courses).map(trace).collect()
     }
 
     /// What is charted.
@@ -299,9 +305,32 @@ impl Reading<'_> {
     }
 }
 
+/// What the last looks saw, read once for all series that end with the same stretch.
+struct Lasts<'a> {
+    reading: &'a Reading<'a>,
+    what: What,
+    known: BTreeMap<u64, Option<BTreeMap<String, Amount>>>,
+}
+
+impl Lasts<'_> {
+    fn of(&mut self, series: &Series) -> Result<Option<Amount>> {
+        let Some(stretch) = series.points().last() else { return Ok(None) };
+        let until_ms = stretch.end_ms().min(self.reading.window.to_ms);
+        let found = match self.known.entry(stretch.at_ms) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(free) => {
+                free.insert(self.reading.store.last(self.what, stretch.at_ms, until_ms)?)
+            }
+        };
+        let Some(found) = found else { return Ok(None) };
+        let none = self.what.is_counted_whole().then_some(Amount::exact(0));
+        Ok(found.get(&series.name).copied().or(none))
+    }
+}
+
 impl Trace {
     fn again(&self) -> Self {
-        Self { series: self.series.clone(), course: self.course, ending: self.ending }
+        Self { series: self.series.clone(), ..*self }
     }
 }
 
@@ -323,7 +352,8 @@ fn grown(owners: &[Trace]) -> Vec<Grown> {
 }
 
 fn fall(trace: &Trace) -> Option<Falling> {
-    let (course, left) = (trace.course?, trace.series.points().last()?.min);
+    let stretch = trace.series.points().last()?;
+    let (course, left) = (trace.course?, trace.last.map_or(stretch.min, |last| last.min as f64));
     let fall = Falling { name: trace.series.name.clone(), left, course, ending: trace.ending };
     (fall.ending.is_some() || left < 1.0).then_some(fall)
 }

@@ -226,7 +226,8 @@ fn least_mean_most(series: &Series) -> (f64, f64, f64) {
 fn table(sheet: &Sheet) -> Table {
     let row = |trace: &Trace| {
         let (least, mean, most) = least_mean_most(&trace.series);
-        let last = trace.series.points().last().map_or(0.0, |point| point.mean);
+        let stretch = trace.series.points().last().map_or(0.0, |point| point.mean);
+        let last = trace.last.map_or(stretch, |last| (last.min as f64 + last.max as f64) / 2.0);
         let ends =
             trace.ending.as_ref().filter(|ending| ending.is_alarm()).map_or_else(|| "-".to_owned(), when);
         let [last, least, mean, most] = [last, least, mean, most].map(whole);
