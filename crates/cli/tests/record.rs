@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use portolan_core::record::What;
 use portolan_core::series::Series;
-use portolan_history::{Query, Store};
+use portolan_history::{Keep, Options, Query, Recorder, Store, Whose};
 use portolan_testbed::{Answer, Held, Namespace, program};
 use serde_json::Value;
 
@@ -324,4 +324,63 @@ fn root_reads_a_file_that_its_owner_may_not_write_and_leaves_nothing_that_stops_
     assert!(last_look(&assert_whole(&file)) > before);
     assert_eq!(last_look(&assert_whole(&copy)), before);
     assert_eq!(files(), ["h.db"]);
+}
+
+#[test]
+fn a_file_is_of_one_network_namespace_and_history_tells_of_which() {
+    let (blue, green) = (Namespace::new(), Namespace::new());
+    let folder = Folder::new(&blue);
+    let file = folder.file("h.db");
+    let path = file.to_str().unwrap();
+    let held = Held::new(&blue, "tcp-listen 127.0.0.1:7000");
+    let portolan = |words: &[&str]| Answer::of(Command::new(program("portolan")).args(words));
+    let once = |netns: &[&str]| portolan(&[&["record", "--once", "--file", path], netns].concat());
+    once(&["--netns", blue.name()]).with_code(0);
+    // By its name again, by a process in it, and from within.
+    once(&["--netns", blue.name()]).with_code(0);
+    once(&["--netns", &held.pid().to_string()]).with_code(0);
+    Answer::of(&mut record(&blue, &file, &["--once"])).with_code(0);
+    let looks = last_look(&assert_whole(&file));
+    let is = format!(
+        "{path} is the record of the network namespace '{}' and not of the network namespace",
+        blue.name()
+    );
+    for (netns, other) in [
+        (&["--netns", green.name()][..], format!("'{}'", green.name())),
+        (&[], "that portolan itself runs in".to_owned()),
+    ] {
+        let answer = once(netns).with_code(2);
+        let expected = format!("portolan: {is} {other}; name another file with --file\n");
+        assert_eq!((answer.output, answer.errors), (String::new(), expected));
+    }
+    assert_eq!(last_look(&assert_whole(&file)), looks, "nothing of theirs is in it");
+    let told = portolan(&["history", "--file", path]).with_code(0);
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let expected =
+        format!("  recorded  on {}, in the network namespace '{}'\n", host.trim_end(), blue.name());
+    assert!(told.output.contains(&expected), "{told}");
+    let json = portolan(&["history", "--file", path, "--json"]).with_code(0).json();
+    assert_eq!(json["whose"]["netns"], blue.name());
+    assert!(json["whose"].get("machine").is_none() && json["whose"]["host"].is_string(), "{json:#}");
+    let diary = portolan(&["history", "--file", path, "--diary", "--json"]).with_code(0).json();
+    assert_eq!(diary["whose"], json["whose"]);
+    for words in [&["history", "--file", path][..], &["record", "--file", path, "--copy", "/tmp/never"]] {
+        let refused = portolan(&[words, &["--netns", blue.name()]].concat()).with_code(2);
+        assert!(refused.errors.contains("leave --netns out"), "{refused}");
+    }
+    // Of another machine, whatever its namespaces are called.
+    let other = Whose {
+        machine: Some("0123456789abcdef0123456789abcdef".to_owned()),
+        host: "elsewhere".to_owned(),
+        netns: Some(blue.name().to_owned()),
+        ..Whose::default()
+    };
+    fs::remove_file(&file).unwrap();
+    let options = Options { interval_ms: 5000, pid: 1, keep: Keep::default() };
+    drop(Recorder::open_of(&file, options, &other).unwrap());
+    let has_id = fs::read_to_string("/etc/machine-id").is_ok_and(|id| id.trim().len() == 32);
+    let answer = once(&["--netns", blue.name()]).with_code(if has_id { 2 } else { 0 });
+    let expected =
+        "is the record of another machine (elsewhere) and not of this one; name another file with --file";
+    assert_eq!(answer.errors.contains(expected), has_id, "{answer}");
 }

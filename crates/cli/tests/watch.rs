@@ -75,6 +75,10 @@ fn a_condition_ends_it_and_a_time_says_that_it_was_not_reached() {
     assert_eq!(watching.end().1, Some(0));
     let told = Answer::of(&mut watch(&namespace, &["--until", "listen=0"])).with_code(0);
     assert!(told.output.contains("reached: listen=0"), "{told}");
+    // Nothing listens on it: that is no socket that closed, and none in the state of that name.
+    for never in ["closed>=1", "state:closed>=1"] {
+        Answer::of(&mut watch(&namespace, &["--until", never, "--for", "0.3"])).with_code(1);
+    }
     let told = Answer::of(&mut watch(&namespace, &["--until", "listen>0", "--for", "0.3"])).with_code(1);
     assert_eq!(told.errors, "portolan: listen>0 was not reached in 0.3 s; leave --for out to wait on\n");
     Answer::of(&mut watch(&namespace, &["--for", "0.2"])).with_code(0);
@@ -140,6 +144,8 @@ fn what_is_typed_wrong_is_one_line() {
     for (arguments, part) in [
         (&["--until", "establish>1"][..], "did you mean established?"),
         (&["--until", "listen"], "compares nothing"),
+        (&["--until", "closed"], "nobody listens: 'listen=0'"),
+        (&["--until", "close>=1"], "in the state CLOSED: 'state:closed>=1'"),
         (&["--interval", "0"], "0.05"),
         (&["--interval", "1e18"], "86400"),
         (&["--append"], "--log"),

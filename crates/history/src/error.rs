@@ -10,6 +10,8 @@ use rusqlite::ErrorCode;
 pub enum Kind {
     /// There is no such file.
     Missing,
+    /// It is the record of another network namespace, or of another machine.
+    Anothers,
     /// The file is something else.
     Foreign,
     /// A later Portolan wrote it.
@@ -45,6 +47,7 @@ impl Error {
         let what = match kind {
             Kind::Missing => "there is no such file; record one with: portolan record",
             Kind::Foreign => "it is no history of Portolan; name another file with --file",
+            Kind::Anothers => "it is another's record; name another file with --file",
             Kind::Newer => "a later Portolan wrote it; use that one",
             Kind::Full => "its disk is full; make room, or name another file with --file",
             Kind::Denied => "it may not be written; run as its owner, or name another file with --file",

@@ -10,6 +10,7 @@
 //! | `name` | what numbers are called, each once | while a row may have it |
 //! | `run` | where looks follow one another: a recorder, a boot, a clock | while it has looks |
 //! | `setting` | ranges and reservations, when they changed, and after each start of the machine | years |
+//! | `whose` | which machine and network namespace the numbers are of | as long as the file |
 //! | `note` | a finding or a gap, from when to when | years |
 //!
 //! Time is never made up: a stretch in which nobody looked has no row. All that one look brings (its row, the roll-ups
@@ -28,6 +29,7 @@ mod retention;
 mod rollup;
 mod schema;
 mod store;
+mod whose;
 
 pub use error::{Error, Kind};
 pub use notes::Told;
@@ -35,3 +37,4 @@ pub use query::Query;
 pub use recorder::{Appended, Options, Recorder};
 pub use retention::Keep;
 pub use store::{Change, Noted, Run, Setting, Span, Store};
+pub use whose::Whose;

@@ -6,7 +6,7 @@ use portolan_core::record::Entry;
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::names::{self, Known};
 use crate::notes::{self, Open, Told};
 use crate::pack::{self, Numbers, Seen};
@@ -14,6 +14,7 @@ use crate::raw::WHOLE_EVERY;
 use crate::retention::{self, Keep};
 use crate::rollup;
 use crate::schema::{self, Level, Mark};
+use crate::whose::{self, Whose};
 
 /// How a recorder records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,12 +64,30 @@ pub struct Recorder {
 impl Recorder {
     /// Opens a file, or begins it. What a recorder that was killed left unfinished is gone or whole by then.
     pub fn open(path: &Path, options: Options) -> Result<Self, Error> {
-        let mut connection = schema::open(path)?;
+        Self::begin(schema::open(path)?, path, options)
+    }
+
+    fn begin(mut connection: Connection, path: &Path, options: Options) -> Result<Self, Error> {
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .and_then(|transaction| notes::end_all(&transaction).and_then(|()| transaction.commit()));
         transaction.map_err(|error| Error::of("open", path, &error))?;
         Ok(Self { connection, path: path.to_owned(), options, last: None })
+    }
+
+    /// Opens a file for the numbers of one machine and network namespace, or begins it; refuses one that holds another's.
+    pub fn open_of(path: &Path, options: Options, whose: &Whose) -> Result<Self, Error> {
+        let connection = schema::open(path)?;
+        let settled = whose::settle(&connection, whose).map_err(|error| Error::of("open", path, &error))?;
+        if let Err(before) = settled {
+            let text = format!(
+                "{} is the record of {}; name another file with --file",
+                path.display(),
+                before.against(whose)
+            );
+            return Err(Error::new(Kind::Anothers, text));
+        }
+        Self::begin(connection, path, options)
     }
 
     /// Keeps a look. Where that fails nothing of it is kept and the file is as it was: it may be tried again.

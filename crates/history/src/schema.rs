@@ -10,11 +10,12 @@ use portolan_core::record::What;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{Error, Kind};
+use crate::whose;
 
 /// Says in the file's head whose it is: "Port".
 const APPLICATION: i64 = 0x506f_7274;
-/// The version of the tables. Older ones are brought up to it when a recorder opens them; there are none yet.
-const VERSION: i64 = 1;
+/// The version of the tables. Older ones are brought up to it when a recorder opens them: the first had no `whose`.
+const VERSION: i64 = 2;
 /// How long a reader waits for a recorder that opens or closes its file.
 pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -116,8 +117,10 @@ pub(crate) fn open(path: &Path) -> Result<Connection, Error> {
     let mut connection = Connection::open_with_flags(path, flags).map_err(wrong)?;
     // Readers keep nobody waiting; what is in the way is another program's.
     connection.busy_timeout(PATIENCE).map_err(wrong)?;
-    if !is_ours(&connection, path)? {
-        make(&mut connection).map_err(wrong)?;
+    match version(&connection, path)? {
+        None => make(&mut connection).map_err(wrong)?,
+        Some(VERSION..) => {}
+        Some(_) => bring_up(&mut connection).map_err(wrong)?,
     }
     let settings = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -2000; \
                     PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY;";
@@ -130,6 +133,7 @@ fn make(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.execute_batch("PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;")?;
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     transaction.execute_batch(TABLES)?;
+    transaction.execute_batch(whose::TABLE)?;
     for level in Level::ALL {
         for what in What::ALL {
             let table = level.table(what);
@@ -140,6 +144,14 @@ fn make(connection: &mut Connection) -> rusqlite::Result<()> {
     }
     transaction
         .execute_batch(&format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};"))?;
+    transaction.commit()
+}
+
+/// Brings tables of the first version up to this one.
+fn bring_up(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    transaction.execute_batch(whose::TABLE)?;
+    transaction.execute_batch(&format!("PRAGMA user_version = {VERSION};"))?;
     transaction.commit()
 }
 
@@ -171,10 +183,19 @@ fn has_log(path: &Path) -> bool {
     Path::new(&beside).exists()
 }
 
+/// A file, open for reading.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) connection: Connection,
+    pub(crate) stands: Option<AsItStands>,
+    /// Whether it has the table that says whose it is.
+    pub(crate) tells_whose: bool,
+}
+
 /// Opens a file for reading. Without a log it is whole, and is read as it stands: SQLite would make a log and its index
 /// beside it, with the file's own permissions and the reader's own name, and leave them there, where they can keep a
 /// recorder out. So it is where SQLite may not make them.
-pub(crate) fn open_to_read(path: &Path) -> Result<(Connection, Option<AsItStands>), Error> {
+pub(crate) fn open_to_read(path: &Path) -> Result<Opened, Error> {
     if !path.exists() {
         let text = format!("there is no history at {}; record one with: portolan record", path.display());
         return Err(Error::new(Kind::Missing, text));
@@ -185,25 +206,25 @@ pub(crate) fn open_to_read(path: &Path) -> Result<(Connection, Option<AsItStands
     let with_log = || {
         let connection = Connection::open_with_flags(path, flags).map_err(wrong)?;
         connection.busy_timeout(PATIENCE).map_err(wrong)?;
-        is_ours(&connection, path).map(|ours| (connection, None, ours))
+        version(&connection, path).map(|version| (connection, None, version))
     };
     let as_it_stands = || {
         let stands = AsItStands::of(path);
         let uri = uri(path);
         let connection =
             Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI).map_err(wrong)?;
-        is_ours(&connection, path).map(|ours| (connection, Some(stands), ours))
+        version(&connection, path).map(|version| (connection, Some(stands), version))
     };
     let opened = if has_log(path) { with_log() } else { as_it_stands() };
-    let (connection, stands, ours) = match opened {
+    let (connection, stands, version) = match opened {
         Err(Error { kind: Kind::Denied, .. }) => as_it_stands()?,
         other => other?,
     };
-    if !ours {
+    let Some(version) = version else {
         let text = format!("nothing was recorded in {} yet", path.display());
         return Err(Error::new(Kind::Missing, text));
-    }
-    Ok((connection, stands))
+    };
+    Ok(Opened { connection, stands, tells_whose: version >= VERSION })
 }
 
 /// The path as SQLite's URI, for a file that nobody changes.
@@ -225,13 +246,13 @@ fn uri(path: &Path) -> String {
     uri + "?immutable=1"
 }
 
-/// Whether the tables are there; false where the file is new. Refuses files of others, and of later versions.
-fn is_ours(connection: &Connection, path: &Path) -> Result<bool, Error> {
+/// The version of the tables; none where the file is new. Refuses files of others, and of later versions.
+fn version(connection: &Connection, path: &Path) -> Result<Option<i64>, Error> {
     let wrong = |error| Error::of("read", path, &error);
     let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0)).map_err(wrong);
     let tables = number("SELECT count(*) FROM sqlite_schema")?;
     if tables == 0 {
-        return Ok(false);
+        return Ok(None);
     }
     let shown = path.display();
     if number("PRAGMA application_id")? != APPLICATION {
@@ -246,5 +267,5 @@ fn is_ours(connection: &Connection, path: &Path) -> Result<bool, Error> {
         );
         return Err(Error::new(Kind::Newer, text));
     }
-    Ok(true)
+    Ok(Some(version))
 }

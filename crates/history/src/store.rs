@@ -13,7 +13,8 @@ use serde::Serialize;
 
 use crate::error::{Error, Kind};
 use crate::query::{self, Query};
-use crate::schema::{self, AsItStands, Level};
+use crate::schema::{self, AsItStands, Level, Opened};
+use crate::whose::{self, Whose};
 use crate::{notes, recorder};
 
 /// From when to when there is something, and who recorded last.
@@ -76,16 +77,14 @@ pub struct Noted<T> {
 /// A recorder's file, open for reading.
 #[derive(Debug)]
 pub struct Store {
-    connection: Connection,
+    opened: Opened,
     path: PathBuf,
-    stands: Option<AsItStands>,
 }
 
 impl Store {
     /// Opens a file. It may be written meanwhile. Nothing is made beside it.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let (connection, stands) = schema::open_to_read(path)?;
-        Ok(Self { connection, path: path.to_owned(), stands })
+        Ok(Self { opened: schema::open_to_read(path)?, path: path.to_owned() })
     }
 
     fn asked<T>(&self, answer: rusqlite::Result<T>) -> Result<T, Error> {
@@ -94,7 +93,7 @@ impl Store {
 
     /// The answer, unless the file that was read as it stands has been written since: then it means nothing.
     fn unless_written<T>(&self, answer: Result<T, Error>) -> Result<T, Error> {
-        match self.stands {
+        match self.opened.stands {
             Some(stands) if stands != AsItStands::of(&self.path) => {
                 let text = format!("a recorder has just begun with {}; type it again", self.path.display());
                 Err(Error::new(Kind::Busy, text))
@@ -103,14 +102,22 @@ impl Store {
         }
     }
 
+    /// Whose numbers they are; none where the file is older than that it was written down.
+    pub fn whose(&self) -> Result<Option<Whose>, Error> {
+        match self.opened.tells_whose {
+            true => self.asked(whose::read(&self.opened.connection)),
+            false => Ok(None),
+        }
+    }
+
     /// From when to when; none where nothing was recorded yet.
     pub fn span(&self) -> Result<Option<Span>, Error> {
-        self.asked(span(&self.connection))
+        self.asked(span(&self.opened.connection))
     }
 
     /// The series of a kind, as the query wants them: what matters most first.
     pub fn series(&self, query: &Query) -> Result<Vec<Series>, Error> {
-        self.asked(query::series(&self.connection, query))
+        self.asked(query::series(&self.opened.connection, query))
     }
 
     /// What the newest looks of a kind saw from a time on, before another, by name; none where no look is kept of then. Of a
@@ -121,12 +128,12 @@ impl Store {
         since_ms: u64,
         until_ms: u64,
     ) -> Result<Option<BTreeMap<String, Amount>>, Error> {
-        self.asked(query::last(&self.connection, what, (since_ms, until_ms)))
+        self.asked(query::last(&self.opened.connection, what, (since_ms, until_ms)))
     }
 
     /// The diary of ranges and reservations, the oldest page first.
     pub fn changes(&self) -> Result<Vec<Change>, Error> {
-        self.asked(changes(&self.connection))
+        self.asked(changes(&self.opened.connection))
     }
 
     /// Findings that there were between two times, the oldest first.
@@ -145,19 +152,19 @@ impl Store {
         since_ms: u64,
         until_ms: u64,
     ) -> Result<Vec<Noted<T>>, Error> {
-        let found = self.asked(notes::between(&self.connection, kind, (since_ms, until_ms)))?;
+        let found = self.asked(notes::between(&self.opened.connection, kind, (since_ms, until_ms)))?;
         let noted = |(what, since_ms, until_ms)| Noted { what, since_ms, until_ms };
         Ok(found.into_iter().map(noted).collect())
     }
 
     /// Copies the file as it is at one moment, whole, to one that is not there yet; also while a recorder writes.
     pub fn copy(&self, to: &Path) -> Result<(), Error> {
-        self.unless_written(recorder::copy(&self.connection, to))
+        self.unless_written(recorder::copy(&self.opened.connection, to))
     }
 
     /// Whether the file is whole, by SQLite's own check; what is wrong with it otherwise, a line each.
     pub fn check(&self) -> Result<Vec<String>, Error> {
-        self.asked(check(&self.connection))
+        self.asked(check(&self.opened.connection))
     }
 }
 

@@ -50,6 +50,8 @@ pub(crate) struct Plot {
     pub(crate) least: bool,
     /// What is drawn, the most telling first.
     pub(crate) series: Vec<Series>,
+    /// What the last look saw of each; none where that is not known, and the last stretch tells of it.
+    pub(crate) lasts: Vec<Option<f64>>,
     /// When nothing was recorded, from and to.
     pub(crate) pauses: Vec<(u64, u64)>,
     /// What happened meanwhile.
@@ -59,6 +61,12 @@ pub(crate) struct Plot {
 }
 
 impl Plot {
+    /// How much there is of a series in the end.
+    fn last(&self, number: usize) -> Option<f64> {
+        let stretch = || self.series.get(number)?.points().last().map(|point| point.mean);
+        self.lasts.get(number).copied().flatten().or_else(stretch)
+    }
+
     /// Where the axis of time ends: behind the record where an end is foreseen.
     fn end_ms(&self) -> u64 {
         let Some(outlook) = self.outlook else { return self.to_ms };

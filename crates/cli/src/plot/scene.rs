@@ -149,8 +149,8 @@ impl Scene {
 fn description(plot: &Plot) -> String {
     let mut told =
         vec![format!("From {} to {}, in {}.", moment(plot.from_ms), moment(plot.to_ms), plot.unit)];
-    for series in plot.series.iter().take(COLOURS) {
-        if let Some(Ends { first, last, least, most }) = Ends::of(series) {
+    for (number, series) in plot.series.iter().take(COLOURS).enumerate() {
+        if let Some(Ends { first, last, least, most }) = Ends::of(plot, number) {
             let [first, last, least, most] = [first, last, least, most].map(amount);
             told.push(format!(
                 "{}: {first} at first, {last} at last, between {least} and {most}.",
@@ -182,10 +182,11 @@ struct Ends {
 }
 
 impl Ends {
-    fn of(series: &Series) -> Option<Self> {
+    fn of(plot: &Plot, number: usize) -> Option<Self> {
+        let series = plot.series.get(number)?;
         Some(Self {
             first: series.points().next()?.mean,
-            last: series.points().last()?.mean,
+            last: plot.last(number)?,
             least: series.points().map(|point| point.min).fold(f64::INFINITY, f64::min),
             most: super::most(series),
         })
@@ -346,7 +347,7 @@ impl Layout<'_> {
             self.stroke(vec![(LEGEND, y), (LEGEND + 24.0, y)], Ink::Line(number), 3.0, broken);
             let name = self.font.cut(&series.name, NORMAL, limit);
             self.text((LEGEND + 34.0, y + 4.5), &name, (Ink::Text, NORMAL, Anchor::Start));
-            if let Some(Ends { last, least, most, .. }) = Ends::of(series) {
+            if let Some(Ends { last, least, most, .. }) = Ends::of(plot, number) {
                 let told = format!("{} at last, {} to {}", amount(last), amount(least), amount(most));
                 let told = self.font.cut(&told, SMALL, limit);
                 self.text((LEGEND + 34.0, y + 20.0), &told, (Ink::Faint, SMALL, Anchor::Start));

@@ -108,7 +108,7 @@ impl Sheet<'_> {
             (0..self.columns).map(|column| self.value(number, series, column, top)).collect();
         let name = self.surface.shown(&shortened(&series.name, NAME));
         let name = self.painted(&name, style.bold());
-        let last = series.points().last().map_or(0.0, |point| point.mean);
+        let last = self.plot.last(number).unwrap_or(0.0);
         // Writing to a String cannot fail.
         let _ = writeln!(out, "  {name}  {} at last", amount(last));
         for row in (0..self.high).rev() {

@@ -28,6 +28,8 @@ fn room() -> Plot {
         to_ms: FROM + 120 * MINUTE,
         least: true,
         series: vec![series("10.0.0.5 to 10.0.7.9:8443", points)],
+        // The line ends higher; the last look saw this.
+        lasts: vec![Some(10_077.0)],
         pauses: vec![(FROM + 40 * MINUTE, FROM + 60 * MINUTE)],
         marks: vec![Mark { at_ms: FROM + 70 * MINUTE, label: "the range changed".to_owned() }],
         outlook: Some(Outlook {
@@ -51,6 +53,7 @@ fn owners() -> Plot {
         to_ms: FROM + 60 * MINUTE,
         least: false,
         series: vec![series("nginx (nginx.service)", steady), series("evil</text>&\u{1b}[2J\"'名", late)],
+        lasts: vec![None],
         pauses: Vec::new(),
         marks: Vec::new(),
         outlook: None,
@@ -65,7 +68,7 @@ fn surface(width: usize, unicode: bool) -> Surface {
 #[test]
 fn a_line_alone_is_a_large_panel_with_its_pause_and_where_it_leads_to() {
     insta::assert_snapshot!(draw(&room(), &surface(80, true)), @r"
-    10.0.0.5 to 10.0.7.9:8443  10,150 at last
+    10.0.0.5 to 10.0.7.9:8443  10,077 at last
     30,000
            ▇▅▄▂▁
            ██████▆▅▄▂▁
@@ -186,7 +189,7 @@ fn svg_tells_in_words_what_it_shows_and_breaks_its_line_where_nothing_was_record
     let node = |class: &'static str| {
         document.descendants().filter(move |node| node.attribute("class") == Some(class))
     };
-    insta::assert_snapshot!(document.descendants().find(|n| n.has_tag_name(("http://www.w3.org/2000/svg", "desc"))).unwrap().text().unwrap(), @r"From 2026-11-27 22:00:00 UTC to 2026-11-28 00:00:00 UTC, in ports left. 10.0.0.5 to 10.0.7.9:8443: 28,000 at first, 10,150 at last, between 9,550 and 28,300. It ends between 2026-11-28 01:00:00 UTC and 2026-11-28 01:16:40 UTC. Nothing was recorded from 2026-11-27 22:40:00 UTC to 2026-11-27 23:00:00 UTC.");
+    insta::assert_snapshot!(document.descendants().find(|n| n.has_tag_name(("http://www.w3.org/2000/svg", "desc"))).unwrap().text().unwrap(), @r"From 2026-11-27 22:00:00 UTC to 2026-11-28 00:00:00 UTC, in ports left. 10.0.0.5 to 10.0.7.9:8443: 28,000 at first, 10,077 at last, between 9,550 and 28,300. It ends between 2026-11-28 01:00:00 UTC and 2026-11-28 01:16:40 UTC. Nothing was recorded from 2026-11-27 22:40:00 UTC to 2026-11-27 23:00:00 UTC.");
     // Two runs, and the legend's own.
     assert_eq!(node("l0 line").count(), 3);
     // The pause and its legend; the cone and its legend.

@@ -277,6 +277,46 @@ fn files_of_others_and_of_later_versions_are_refused_in_one_line() {
 }
 
 #[test]
+fn a_file_is_of_one_namespace_and_one_of_the_first_version_is_taken_as_it_was() {
+    let folder = Folder::new("whose");
+    let file = folder.file("h.db");
+    let whose = |netns: &str, namespace| Whose {
+        host: "web1".to_owned(),
+        boot: "boot".to_owned(),
+        namespace,
+        netns: Some(netns.to_owned()),
+        ..Whose::default()
+    };
+    let blue = whose("blue", 1);
+    // As the first version made it.
+    let mut recorder = Recorder::open(&file, options()).unwrap();
+    recorder.append(&entry(START, &[("a", 1)])).unwrap();
+    drop(recorder);
+    Connection::open(&file).unwrap().execute_batch("DROP TABLE whose; PRAGMA user_version = 1").unwrap();
+    let store = Store::read(&file).unwrap();
+    assert_eq!((store.whose().unwrap(), store.span().unwrap().unwrap().until_ms), (None, START));
+    drop(store);
+    let mut recorder = Recorder::open_of(&file, options(), &blue).unwrap();
+    recorder.append(&entry(START + 5000, &[("a", 2)])).unwrap();
+    drop(recorder);
+    assert_eq!(Store::read(&file).unwrap().whose().unwrap(), Some(blue.clone()));
+    assert_eq!(means(&series(&file, What::Owner, 1000)[0]), [1.0, 2.0]);
+    let before = fs::read(&file).unwrap();
+    let refused = Recorder::open_of(&file, options(), &whose("green", 2)).unwrap_err();
+    assert_eq!(refused.kind, Kind::Anothers);
+    let told = format!(
+        "{} is the record of the network namespace 'blue' and not of the network namespace 'green'; name another \
+         file with --file",
+        file.display()
+    );
+    assert_eq!(refused.to_string(), told);
+    assert_eq!(fs::read(&file).unwrap(), before, "it was left as it is");
+    // By a process in it: the name stays.
+    drop(Recorder::open_of(&file, options(), &whose("812", 1)).unwrap());
+    assert_eq!(Store::read(&file).unwrap().whose().unwrap(), Some(blue));
+}
+
+#[test]
 fn reading_leaves_nothing_beside_the_file_and_a_recorder_that_begins_meanwhile_is_noticed() {
     let folder = Folder::new("aside");
     let file = folder.file("h.db");

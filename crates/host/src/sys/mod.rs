@@ -226,6 +226,12 @@ pub fn services() -> Services {
     system::host::services()
 }
 
+/// What tells this machine from every other, also after it was named anew; none where the system has nothing of it. It is
+/// not to be shown.
+pub fn machine() -> Option<String> {
+    system::host::machine()
+}
+
 /// The name servers that this system asks, the first one first; none where none is set.
 pub fn name_servers() -> Vec<IpAddr> {
     system::configured::name_servers()

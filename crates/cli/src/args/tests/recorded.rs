@@ -137,10 +137,10 @@ fn their_help_is_known() {
 
     The file is SQLite's, in WAL mode. Between two looks it is whole by itself and may be copied as
     it is; --copy is whole at any moment. Looks are rolled up to minutes and hours, with their least,
-    mean and most. Time in which nobody looked is a gap and no zero. A file has one recorder; another
-    one is refused. While the file cannot be written (a full disk, no rights) it is tried again with
-    each look, and up to 240 looks wait in memory; of a recorder that is killed these and at most the
-    last look are lost.
+    mean and most. Time in which nobody looked is a gap and no zero. A file has one recorder, and is of
+    one network namespace of one machine; another one is refused. While the file cannot be written (a
+    full disk, no rights) it is tried again with each look, and up to 240 looks wait in memory; of a
+    recorder that is killed these and at most the last look are lost.
     To take little, who holds a known socket is looked up anew within a minute, and BOUND sockets,
     where there were none, within 30 seconds.
     --install makes a unit of systemd's, or a task of Windows' Task Scheduler, with the options typed

@@ -112,9 +112,11 @@ fn their_help_is_known() {
       portolan watch --port 5432 --until 'listen>=1' --for 30 && start-the-rest
 
     It looks once an interval: what opens and closes between two looks is not seen. A connection
-    that comes to a state of --state, or leaves it, is a change. Counts: sockets, opened, closed,
-    changed since the beginning, and each state now; compared by > >= < <= = !=. JSON is an object
-    for each look that saw a change, on a line of its own.
+    that comes to a state of --state, or leaves it, is a change. JSON is an object for each look that
+    saw a change, on a line of its own.
+    --until counts what there is now (sockets, and each state) and what happened since the beginning
+    (opened, closed, changed), compared by > >= < <= = !=. So closed>=1 waits until a socket closes,
+    listen=0 until nobody listens, and state:closed>=1 for one in the state CLOSED.
     Esc, q (on a terminal) and Ctrl+C end it.
     Exit codes: 0 ended, and what --until waits for was reached; 1 it was not; 2 could not tell,
     or typed wrong.

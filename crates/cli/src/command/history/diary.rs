@@ -2,7 +2,7 @@
 //! that the system sets aside move at each start, and this is where they were.
 
 use anyhow::Result;
-use portolan_history::{Change, Setting, Store};
+use portolan_history::{Change, Setting, Store, Whose};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -36,6 +36,8 @@ pub(super) struct Page {
 pub(super) struct Diary {
     /// The recorder's file.
     file: String,
+    /// Whose it is; null where the file is older than that it was written down.
+    whose: Option<Whose>,
     /// From when on, milliseconds since 1970-01-01 UTC.
     since_ms: u64,
     /// Until when.
@@ -140,11 +142,13 @@ pub(super) fn report(store: &Store, file: String, window: Window) -> Result<Repo
     });
     let rows: Vec<[String; 2]> = pages.iter().map(|page| [moment(page.at_ms), page.text()]).collect();
     let table = || Table::of_rows([Column::words("time"), Column::words("set")], rows.clone());
-    let blocks = match pages.is_empty() {
-        true => vec![Block::Line(Line::from("no ranges and no reservations were recorded")), Block::gap()],
-        false => vec![Block::Table(table()), Block::gap()],
-    };
+    let whose = store.whose()?;
+    let mut blocks: Vec<Block> = whose.as_ref().map(super::show::whose).into_iter().collect();
+    blocks.extend(match pages.is_empty() {
+        true => [Block::Line(Line::from("no ranges and no reservations were recorded")), Block::gap()],
+        false => [Block::Table(table()), Block::gap()],
+    });
     let rows = table();
-    let diary = Diary { file, since_ms: window.from_ms, until_ms: window.to_ms, pages };
+    let diary = Diary { file, whose, since_ms: window.from_ms, until_ms: window.to_ms, pages };
     Ok(Report::new(diary, blocks, rows, Vec::new()))
 }

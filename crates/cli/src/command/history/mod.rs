@@ -117,6 +117,10 @@ pub(super) fn diary_schema() -> Schema {
 impl Command for History {
     fn run(&self, session: &Session) -> Result<Output> {
         session.needs_machine("history")?;
+        if session.namespace().typed().is_some() {
+            let text = "a record is of one network namespace, and says which: leave --netns out, and name its file with --file";
+            return Err(Misuse(text.to_owned()).into());
+        }
         let writer = self.chart.as_deref().map(|path| picture(path, self.force)).transpose()?;
         let file = match &self.file {
             Some(file) => file.clone(),

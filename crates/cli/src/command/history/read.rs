@@ -10,7 +10,7 @@ use portolan_core::diagnose::Severity;
 use portolan_core::record::{Amount, Found, What};
 use portolan_core::series::Series;
 use portolan_core::snapshot::{Gap, GapReason};
-use portolan_history::{Noted, Query, Span, Store};
+use portolan_history::{Noted, Query, Span, Store, Whose};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -108,6 +108,8 @@ pub(super) struct Sheet {
     pub(super) since_ms: u64,
     /// Until when.
     pub(super) until_ms: u64,
+    /// Whose numbers they are; null where the file is older than that it was written down.
+    pub(super) whose: Option<Whose>,
     /// All that was recorded, and who recorded last.
     pub(super) recorded: Span,
     /// What is charted.
@@ -196,6 +198,7 @@ pub(super) fn sheet(store: &Store, file: String, window: Window, asked: &Asked<'
     let changes = diary::pages(store)?;
     let inside = |page: &Page| !page.first && (window.from_ms..window.to_ms).contains(&page.at_ms);
     Ok(Sheet {
+        whose: store.whose()?,
         since_ms: window.from_ms,
         until_ms: window.to_ms,
         by: asked.what,
@@ -329,6 +332,11 @@ impl Lasts<'_> {
 }
 
 impl Trace {
+    /// How much the last look of it saw; the middle where that is a range.
+    pub(super) fn last_seen(&self) -> Option<f64> {
+        self.last.map(|last| (last.min as f64 + last.max as f64) / 2.0)
+    }
+
     fn again(&self) -> Self {
         Self { series: self.series.clone(), ..*self }
     }

@@ -5,7 +5,7 @@ use portolan_core::diagnose::Severity;
 use portolan_core::record::{Found, What};
 use portolan_core::series::Series;
 use portolan_core::trend::Slope;
-use portolan_history::Noted;
+use portolan_history::{Noted, Whose};
 
 use super::diary::Page;
 use super::read::{Falling, Grown, Sheet, Trace};
@@ -48,6 +48,7 @@ pub(super) fn plot(sheet: &Sheet) -> Plot {
         to_ms: sheet.until_ms,
         least: sheet.by.is_room(),
         series: sheet.series.iter().map(|trace| trace.series.clone()).collect(),
+        lasts: sheet.series.iter().map(Trace::last_seen).collect(),
         pauses: sheet.pauses.iter().map(|pause| (pause.from_ms, pause.to_ms)).collect(),
         marks: marks(&sheet.changes),
         outlook,
@@ -69,6 +70,7 @@ fn marks(pages: &[Page]) -> Vec<Mark> {
 pub(super) fn blocks(sheet: &Sheet, plot: Plot) -> Vec<Block> {
     let mut blocks = room(sheet);
     blocks.extend(grew(sheet));
+    blocks.extend(sheet.whose.as_ref().map(whose));
     blocks.push(Block::gap());
     let title = Line::new().strong(plot.title.clone()).plain(format!(
         ", {} to {}",
@@ -84,6 +86,12 @@ pub(super) fn blocks(sheet: &Sheet, plot: Plot) -> Vec<Block> {
     blocks.push(Block::gap());
     blocks.extend(findings(sheet));
     blocks
+}
+
+/// Whose record it is.
+pub(super) fn whose(whose: &Whose) -> Block {
+    let place = whose.netns.as_ref().map_or_else(String::new, |_| format!(", in {}", whose.words()));
+    Block::entry("recorded", format!("on {}{place}", whose.host))
 }
 
 /// So much a second, a minute, an hour or a day, whichever is at least one.
@@ -227,7 +235,7 @@ fn table(sheet: &Sheet) -> Table {
     let row = |trace: &Trace| {
         let (least, mean, most) = least_mean_most(&trace.series);
         let stretch = trace.series.points().last().map_or(0.0, |point| point.mean);
-        let last = trace.last.map_or(stretch, |last| (last.min as f64 + last.max as f64) / 2.0);
+        let last = trace.last_seen().unwrap_or(stretch);
         let ends =
             trace.ending.as_ref().filter(|ending| ending.is_alarm()).map_or_else(|| "-".to_owned(), when);
         let [last, least, mean, most] = [last, least, mean, most].map(whole);

@@ -49,10 +49,10 @@ Examples:
 
 The file is SQLite's, in WAL mode. Between two looks it is whole by itself and may be copied as
 it is; --copy is whole at any moment. Looks are rolled up to minutes and hours, with their least,
-mean and most. Time in which nobody looked is a gap and no zero. A file has one recorder; another
-one is refused. While the file cannot be written (a full disk, no rights) it is tried again with
-each look, and up to 240 looks wait in memory; of a recorder that is killed these and at most the
-last look are lost.
+mean and most. Time in which nobody looked is a gap and no zero. A file has one recorder, and is of
+one network namespace of one machine; another one is refused. While the file cannot be written (a
+full disk, no rights) it is tried again with each look, and up to 240 looks wait in memory; of a
+recorder that is killed these and at most the last look are lost.
 To take little, who holds a known socket is looked up anew within a minute, and BOUND sockets,
 where there were none, within 30 seconds.
 --install makes a unit of systemd's, or a task of Windows' Task Scheduler, with the options typed
@@ -119,6 +119,9 @@ impl Command for Record {
             None => session.history()?,
         };
         if let Some(to) = &self.copy {
+            if session.namespace().typed().is_some() {
+                return Err(Misuse("--copy copies all of a file: leave --netns out".into()).into());
+            }
             return copy(&file, to);
         }
         let (record, session) = (self.clone(), session.clone());
@@ -154,7 +157,7 @@ impl Record {
         let signals = EndSignals::block().context("cannot wait for signals")?;
         let started = Instant::now();
         let until = self.time.and_then(|time| started.checked_add(time));
-        let mut recording = Recording::begin(self, file)?;
+        let mut recording = Recording::begin(self, session, file)?;
         let mut looks = Looks::new(session, self.no_owners);
         let mut trouble = Trouble::default();
         let mut next = started;
@@ -168,7 +171,8 @@ impl Record {
             let begun = is_first.then(|| Happened::new(Event::Begun, at_ms, file).with_gaps(&entry.gaps));
             let kept = recording.keep(entry);
             if let Kept::Not(error) = &kept
-                && (begun.is_some() || matches!(error.kind, Kind::Damaged | Kind::Foreign | Kind::Newer))
+                && (begun.is_some()
+                    || matches!(error.kind, Kind::Damaged | Kind::Foreign | Kind::Anothers | Kind::Newer))
             {
                 return Err(error.clone().into());
             }

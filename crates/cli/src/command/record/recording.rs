@@ -10,11 +10,13 @@ use std::path::Path;
 
 use anyhow::Result;
 use portolan_core::record::Entry;
-use portolan_history::{Appended, Recorder, Store};
+use portolan_history::{Appended, Recorder, Store, Whose};
 use portolan_host::recording::Held;
+use portolan_host::{Namespace, sys};
 
 use super::Record;
 use crate::exit::Refused;
+use crate::source::Session;
 
 /// So many looks wait at most: twenty minutes of them at the usual interval, some megabytes where owners are many.
 const WAITING: usize = 240;
@@ -36,6 +38,7 @@ pub(super) enum Kept {
 pub(super) struct Recording<'a> {
     record: &'a Record,
     file: &'a Path,
+    whose: Whose,
     // Closed before the lock is let go.
     recorder: Option<Recorder>,
     held: Held,
@@ -46,11 +49,12 @@ pub(super) struct Recording<'a> {
 }
 
 impl<'a> Recording<'a> {
-    pub(super) fn begin(record: &'a Record, file: &'a Path) -> Result<Self> {
+    pub(super) fn begin(record: &'a Record, session: &Session, file: &'a Path) -> Result<Self> {
+        let whose = whose(session.namespace())?;
         let held = hold(file)?;
-        let recorder = Recorder::open(file, record.options())?;
+        let recorder = Recorder::open_of(file, record.options(), &whose)?;
         let (waiting, appended) = (VecDeque::new(), Vec::new());
-        Ok(Self { record, file, recorder: Some(recorder), held, waiting, appended, lost: 0 })
+        Ok(Self { record, file, whose, recorder: Some(recorder), held, waiting, appended, lost: 0 })
     }
 
     /// Keeps a look, after those that wait. A file that could not be written is opened anew: what was wrong with it may be
@@ -74,7 +78,7 @@ impl<'a> Recording<'a> {
     fn write(&mut self) -> Result<(), portolan_history::Error> {
         let mut recorder = match self.recorder.take() {
             Some(recorder) => recorder,
-            None => Recorder::open(self.file, self.record.options())?,
+            None => Recorder::open_of(self.file, self.record.options(), &self.whose)?,
         };
         while let Some(entry) = self.waiting.front() {
             self.appended.push(recorder.append(entry)?);
@@ -96,9 +100,21 @@ impl<'a> Recording<'a> {
         }
         self.recorder = None;
         self.held = hold(self.file)?;
-        self.recorder = Some(Recorder::open(self.file, self.record.options())?);
+        self.recorder = Some(Recorder::open_of(self.file, self.record.options(), &self.whose)?);
         Ok(true)
     }
+}
+
+/// Whose numbers are recorded.
+fn whose(namespace: &Namespace) -> Result<Whose> {
+    let place = sys::place(namespace)?;
+    Ok(Whose {
+        machine: sys::machine(),
+        host: sys::host(namespace)?.name,
+        boot: place.boot,
+        namespace: place.namespace,
+        netns: place.name,
+    })
 }
 
 /// The file's lock; refuses where another recorder has it, and says which.

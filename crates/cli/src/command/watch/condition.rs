@@ -1,4 +1,8 @@
 //! What `watch --until` waits for: a count, a comparison, a number.
+//!
+//! What is there now is counted by nouns (`sockets`, a state), what happened since the beginning by verbs (`opened`, `closed`,
+//! `changed`). `closed` alone would be both: it is the verb, and the state CLOSED is typed `state:closed`, as any state may
+//! be.
 
 use std::fmt;
 use std::str::FromStr;
@@ -45,6 +49,10 @@ const SIGNS: [(&str, Sign); 7] = [
 /// Compares two numbers.
 type Sign = fn(u64, u64) -> bool;
 
+/// What may be meant by it.
+const CLOSED: &str =
+    "a socket has closed: 'closed>=1'; nobody listens: 'listen=0'; in the state CLOSED: 'state:closed>=1'";
+
 /// A condition on the counts.
 #[derive(Clone, Debug)]
 pub(super) struct Condition {
@@ -80,7 +88,10 @@ impl FromStr for Condition {
     fn from_str(text: &str) -> Result<Self, String> {
         let how = "write it as 'established>100', 'listen=0' or 'opened>=1'";
         let Some(at) = text.find(['<', '>', '=', '!']) else {
-            return Err(format!("'{text}' compares nothing; {how}"));
+            return Err(match text.trim().to_ascii_lowercase().as_str() {
+                "close" | "closed" => format!("'{text}' compares nothing; {CLOSED}"),
+                _ => format!("'{text}' compares nothing; {how}"),
+            });
         };
         let (name, rest) = text.split_at(at);
         let Some((sign, meaning)) = SIGNS.iter().find(|(sign, _)| rest.starts_with(sign)) else {
@@ -101,11 +112,15 @@ fn count(name: &str) -> Result<Count, String> {
         ("changed", Count::Changed),
     ];
     let lower = name.to_ascii_lowercase();
-    // `closed` counts what went; no system shows a socket in RFC 9293's CLOSED.
     if let Some((_, count)) = own.iter().find(|(known, _)| *known == lower) {
         return Ok(*count);
     }
-    name.parse().map(Count::In).map_err(|_| {
+    // ss calls the state so; whoever types it here hardly means that.
+    if lower == "close" {
+        return Err(format!("'{name}' may mean several things; {CLOSED}"));
+    }
+    let state = lower.strip_prefix("state:").unwrap_or(&lower);
+    state.parse().map(Count::In).map_err(|_| {
         let states = State::ALL.map(|state| state.name().to_ascii_lowercase().replace('_', "-"));
         let names: Vec<&str> =
             own.iter().map(|(name, _)| *name).chain(states.iter().map(String::as_str)).collect();
@@ -125,7 +140,36 @@ mod tests {
         for state in [State::Listen, State::Established, State::Established] {
             states.add(state);
         }
+        states.add(State::Closed);
         Tally { states, opened: 5, closed: 2, changed: 1 }
+    }
+
+    #[test]
+    fn closed_counts_what_closed_and_the_state_of_that_name_is_typed_with_state() {
+        for (text, expected) in [
+            ("closed=2", true),
+            ("CLOSED = 2", true),
+            ("closed=1", false),
+            ("state:closed=1", true),
+            ("state:closed=2", false),
+            ("STATE:CLOSED>=1", true),
+            // As any state may be typed.
+            ("state:established=2", true),
+            ("state:time-wait=0", true),
+        ] {
+            assert_eq!(text.parse::<Condition>().unwrap().holds(&tally()), expected, "{text}");
+        }
+        for (text, expected) in [
+            (
+                "closed",
+                "'closed' compares nothing; a socket has closed: 'closed>=1'; nobody listens: 'listen=0'",
+            ),
+            ("close>=1", "'close' may mean several things; a socket has closed: 'closed>=1'"),
+            ("state:opened>1", "'state:opened' is not counted"),
+        ] {
+            let error = text.parse::<Condition>().unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+        }
     }
 
     #[test]
@@ -138,7 +182,7 @@ mod tests {
             ("listen==0", false),
             ("time-wait<1", true),
             ("time_wait!=0", false),
-            ("sockets<=3", true),
+            ("sockets<=4", true),
             ("opened>=5", true),
             ("closed>=3", false),
             ("changed=1", true),

@@ -38,6 +38,13 @@ pub(crate) fn host() -> Host {
     }
 }
 
+/// The machine's id (machine-id(5)); an image that was never started has an empty one, or says `uninitialized`.
+pub(crate) fn machine() -> Option<String> {
+    let text = file::text("/etc/machine-id", file::SHORT).ok()?;
+    let id = text.trim();
+    (id.len() == 32 && id.chars().all(|c| c.is_ascii_hexdigit())).then(|| id.to_owned())
+}
+
 /// Names of ports, of /etc/services; without that file none.
 pub(crate) fn services() -> Services {
     file::text("/etc/services", file::LONG).map(|text| Services::parse(&text)).unwrap_or_default()
@@ -52,6 +59,12 @@ pub fn processor_time() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_machine_has_an_id_where_its_file_holds_one() {
+        let text = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+        assert_eq!(machine(), Some(text.trim().to_owned()).filter(|id| id.len() == 32));
+    }
 
     #[test]
     fn the_host_names_the_namespace_that_is_looked_at() {

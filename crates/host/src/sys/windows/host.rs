@@ -1,7 +1,7 @@
 //! The host: its name, its build, and what the one who looks may do.
 //!
 //! Source: `GetComputerNameExW`, `RtlGetVersion`, the registry (`UBR`, the update's number; `BootId`, counted up at each
-//! start). What cannot be read stays empty: every other reading says for itself what it could not see.
+//! start; `MachineGuid`). What cannot be read stays empty: every other reading says for itself what it could not see.
 
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ use super::{command, process, registry, wide};
 const VERSION: &str = r"SOFTWARE\Microsoft\Windows NT\CurrentVersion";
 const PREFETCH: &str =
     r"SYSTEM\CurrentControlSet\Control\Session Manager\Memory Management\PrefetchParameters";
+/// Windows makes `MachineGuid` here when it is set up.
+const CRYPTOGRAPHY: &str = r"SOFTWARE\Microsoft\Cryptography";
 /// Bytes of the services file that are read.
 const LONGEST: u64 = 4 << 20;
 
@@ -35,6 +37,15 @@ pub(crate) fn host() -> Host {
         may_bind_privileged: true,
         ..Host::default()
     }
+}
+
+/// The id that this Windows was given when it was set up.
+pub(crate) fn machine() -> Option<String> {
+    let texts = registry::named_texts(CRYPTOGRAPHY).ok()?;
+    texts
+        .into_iter()
+        .find(|(name, text)| name.eq_ignore_ascii_case("MachineGuid") && !text.is_empty())
+        .map(|(_, id)| id)
 }
 
 fn name() -> String {
@@ -87,6 +98,13 @@ pub fn processor_time() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_machine_has_a_guid_once_windows_made_one() {
+        // Wine makes it when a program first asks for cryptography.
+        let id = machine().unwrap_or_else(|| "00000000-0000-0000-0000-000000000000".to_owned());
+        assert!(id.len() == 36 && id.chars().all(|c| c == '-' || c.is_ascii_hexdigit()), "{id}");
+    }
 
     #[test]
     fn the_host_has_a_name_and_a_build() {
