@@ -77,9 +77,12 @@ pub struct Sections {
     /// Which TCP ports an explicit bind keeps from connect(), which TIME_WAIT had timestamps, and Windows' auto-reuse range:
     /// what [`portolan_core::room`] needs to be exact. It takes the settings with it.
     pub buckets: bool,
-    /// What takes long on Windows, for whoever looks once: how many sockets each owner has open, bound or not, and WinNAT's
-    /// pool. On Linux there is nothing of it.
+    /// What takes long on Windows, for whoever looks once: how many sockets each owner has open, bound or not. On Linux
+    /// there is nothing of it.
     pub slow: bool,
+    /// WinNAT's pool, among the counters, where WinNAT runs: PowerShell takes a second and more to tell it, so that whoever
+    /// looks again and again asks rarely. Unasked it is a gap. On Linux there is nothing of it.
+    pub winnat: bool,
     /// Counters.
     pub counters: bool,
     /// Socket units, DNAT rules, container proxies.
@@ -90,8 +93,15 @@ pub struct Sections {
 
 impl Sections {
     /// All of them.
-    pub const ALL: Self =
-        Self { settings: true, buckets: true, slow: true, counters: true, carriers: true, firewall: true };
+    pub const ALL: Self = Self {
+        settings: true,
+        buckets: true,
+        slow: true,
+        winnat: true,
+        counters: true,
+        carriers: true,
+        firewall: true,
+    };
 }
 
 /// What to look at.
@@ -127,7 +137,7 @@ pub fn look(look: &Look) -> Result<Snapshot, Error> {
         read_along = burnt;
     }
     snapshot.host = sys::host(&look.namespace)?;
-    let Sections { settings, buckets, slow, counters, carriers, firewall } = look.sections;
+    let Sections { settings, buckets, slow, winnat, counters, carriers, firewall } = look.sections;
     if slow {
         gaps.extend(sys::count_socket_handles(&mut snapshot.owners));
     }
@@ -142,7 +152,7 @@ pub fn look(look: &Look) -> Result<Snapshot, Error> {
     }
     if counters {
         snapshot.counters = sys::counters(&look.namespace)?.into_value(&mut gaps);
-        snapshot.counters.extend(sys::winnat(slow).into_value(&mut gaps));
+        snapshot.counters.extend(sys::winnat(winnat).into_value(&mut gaps));
     }
     if carriers && firewall {
         let (carriers, firewall) = sys::carriers_and_firewall(&look.namespace)?;

@@ -5,6 +5,8 @@
 //! WinNAT takes further blocks as it needs them. Left out on purpose: which guest has how many sessions, of which there
 //! may be many thousands.
 
+use std::collections::BTreeMap;
+
 use super::malformed::Malformed;
 use crate::port::{PortRange, PortSet};
 
@@ -20,6 +22,14 @@ pub struct Pool {
     pub ports: PortSet,
     /// Sessions that are translated.
     pub sessions: u64,
+}
+
+impl Pool {
+    /// As counters of a snapshot.
+    pub fn counters(&self) -> BTreeMap<String, u64> {
+        let ports = u64::from(self.ports.len());
+        BTreeMap::from([("winnat.ports".to_owned(), ports), ("winnat.sessions".to_owned(), self.sessions)])
+    }
 }
 
 /// The pool.

@@ -215,6 +215,7 @@ impl Budget {
                 settings: true,
                 buckets: true,
                 slow: true,
+                winnat: true,
                 counters: true,
                 ..Sections::default()
             },
@@ -259,7 +260,7 @@ impl Budget {
 fn watch(session: &Session, over: Duration, look: &Look, question: &Question) -> Result<Seen> {
     let mut samples = Samples::default();
     // Only the last look is shown.
-    let before = Look { sections: Sections { slow: false, ..look.sections }, ..look.clone() };
+    let before = Look { sections: Sections { slow: false, winnat: false, ..look.sections }, ..look.clone() };
     let first = session.see(before.clone())?;
     samples.add(&first, question);
     let mut rest = over;

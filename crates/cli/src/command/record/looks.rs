@@ -1,6 +1,8 @@
 //! What a recorder looks at, and how the room developed over its last looks.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use portolan_core::census::Census;
@@ -11,6 +13,7 @@ use portolan_core::snapshot::Snapshot;
 use portolan_core::trend::{self, Sample};
 use portolan_host::{Look, Namespace, OwnerSearch, Sections, SocketFilter};
 
+use super::pool::Pool;
 use crate::source::Session;
 
 /// A trend is told from so many looks at most, and anew after a tenth of them.
@@ -24,6 +27,7 @@ pub(super) struct Looks<'a> {
     room: HashMap<RoomFor, VecDeque<Sample>>,
     trends: Vec<RoomTrend>,
     looks: usize,
+    pool: Pool,
 }
 
 impl<'a> Looks<'a> {
@@ -35,12 +39,17 @@ impl<'a> Looks<'a> {
             sections: Sections { settings: true, buckets: true, counters: true, ..Sections::default() },
             namespace: Namespace::Own,
         };
-        Self { session, look, room: HashMap::new(), trends: Vec::new(), looks: 0 }
+        let (room, trends, pool) = (HashMap::new(), Vec::new(), Pool::default());
+        Self { session, look, room, trends, looks: 0, pool }
     }
 
     /// Looks once.
     pub(super) fn look(&mut self) -> Result<Entry> {
-        let snapshot = self.session.see(self.look.clone())?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let asks = self.pool.is_due(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+        let look = Look { sections: Sections { winnat: asks, ..self.look.sections }, ..self.look.clone() };
+        let mut snapshot = Arc::unwrap_or_clone(self.session.see(look)?);
+        self.pool.follow(&mut snapshot, asks);
         let census = Census::of(&snapshot, DESTINATIONS);
         self.follow(&snapshot, &census);
         let case = Case { trends: &self.trends, ..Case::host(&snapshot, &census) };

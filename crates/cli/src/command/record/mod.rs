@@ -5,6 +5,7 @@
 //! every look, which waits meanwhile, and nothing that was kept is lost.
 
 mod looks;
+mod pool;
 mod recording;
 mod set_up;
 mod show;

@@ -42,10 +42,7 @@ pub(crate) fn winnat(ask: bool) -> Reading<BTreeMap<String, u64>> {
     match powershell(net_nat::QUESTION) {
         Err(detail) => gap(GapReason::Unsupported, format!("Get-NetNatSession: {detail}")),
         Ok(text) => match net_nat::pool(&text) {
-            Ok(pool) => Reading::whole(BTreeMap::from([
-                ("winnat.ports".to_owned(), pool.ports.len().into()),
-                ("winnat.sessions".to_owned(), pool.sessions),
-            ])),
+            Ok(pool) => Reading::whole(pool.counters()),
             Err(error) => gap(GapReason::Malformed, error.to_string()),
         },
     }
