@@ -22,15 +22,15 @@ fn trace(options: &[&str], file: &Path) -> (String, String, Option<i32>) {
 fn the_calls_that_failed_are_told_with_their_meaning() {
     let (said, errors, code) = trace(&[], &recording("winsock-afd-written.etl"));
     assert_eq!((errors.as_str(), code), ("", Some(0)));
-    insta::assert_snapshot!(said, @"
+    insta::assert_snapshot!(said, @r"
     2025-11-28 12:00:00.302 UTC  recorded by Windows 10.0.19045
     2025-11-28 12:00:00.302  svchost.exe (pid 880)  bind tcp 0.0.0.0:80  WSAEADDRINUSE  80/tcp is in use; type: portolan why 80
     2025-11-28 12:00:00.402  svchost.exe (pid 880)  bind tcp 0.0.0.0:50010  WSAEACCES  access denied: 50010 lies in a range that the system set aside, is held exclusively, or is another user's; type: portolan why 50010
-    2025-11-28 12:00:00.900  svchost.exe (pid 880)  connect → [fe80::1]:443  given up  nobody answered, and the program gave up after 0.4 s: packets are dropped on the way, or the host is down; type: portolan probe fe80::1 -p 443
+    2025-11-28 12:00:00.900  svchost.exe (pid 880)  connect → [fe80::1]:443  given up  the program closed the socket after 0.4 s, before an answer came: it did not wait for one; type: portolan probe fe80::1 -p 443
     2025-11-28 12:00:01.204  leaker.exe (pid 4321)  connect tcp 0.0.0.0:49153 → 10.0.0.9:5433  WSAECONNREFUSED  10.0.0.9 refused: nobody listens on 5433 there, or a firewall rejects; type: portolan probe 10.0.0.9 -p 5433
-    2025-11-28 12:00:03.002  leaker.exe (pid 4321)  bind tcp 0.0.0.0:0  WSAENOBUFS  no port of the ephemeral range is left to give to tcp; type: portolan why any
-    2025-11-28 12:00:03.102  leaker.exe (pid 4321)  bind tcp [::]:0  WSAENOBUFS  no port of the ephemeral range is left to give to tcp; type: portolan why any
-    2025-11-28 12:00:03.302  leaker.exe (pid 4321)  bind udp 0.0.0.0:0  WSAENOBUFS  no port of the ephemeral range is left to give to udp; type: portolan why any
+    2025-11-28 12:00:03.002  leaker.exe (pid 4321)  bind tcp 0.0.0.0:0  WSAENOBUFS  no port of the ephemeral range was left to give to tcp; type: portolan budget --bind
+    2025-11-28 12:00:03.102  leaker.exe (pid 4321)  bind tcp [::]:0  WSAENOBUFS  no port of the ephemeral range was left to give to tcp; type: portolan budget --bind
+    2025-11-28 12:00:03.302  leaker.exe (pid 4321)  bind udp 0.0.0.0:0  WSAENOBUFS  no port of the ephemeral range was left to give to udp; type: portolan budget --bind --udp
     2025-11-28 12:00:03.302  seen: 7 calls (1 bind WSAEACCES, 1 bind WSAEADDRINUSE, 3 bind WSAENOBUFS, 1 connect WSAECONNREFUSED, 1 connect given up)
     ");
 }

@@ -91,6 +91,15 @@ pub fn way(namespace: &Namespace, to: SocketAddr, manner: &Manner) -> Result<Rea
     Ok(Reading { value: Way { called, route, echoes }, gaps })
 }
 
+/// The way alone, without asking anybody. The port of `to` does not matter.
+///
+/// # Errors
+/// The namespace cannot be entered, or the system cannot be asked.
+pub fn route(namespace: &Namespace, to: SocketAddr) -> Result<Route, Error> {
+    let asked = sys::within(namespace, || sys::route(to))?;
+    asked.map(|(route, _)| route).map_err(|error| Error::new("ask the system for a way", error))
+}
+
 fn gap(what: &str, error: &io::Error, doing: &str, remedy: Option<&str>) -> Gap {
     let denied = error.kind() == io::ErrorKind::PermissionDenied;
     let reason = if denied { GapReason::Denied } else { GapReason::Unsupported };

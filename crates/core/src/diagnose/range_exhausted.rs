@@ -17,7 +17,9 @@ const DOC: &str = "\
 A program that asks for any port (bind with port 0) gets one from the ephemeral range, less the reserved ports and
 those that a socket already has on an address in question. When none is left, bind fails with EADDRINUSE although no
 certain port was asked for (Windows: WSAEADDRINUSE or WSAENOBUFS); a UDP socket that sends without a bind gets EAGAIN.
-Outgoing TCP connections fare better: a port can serve several of them, one to each destination.
+Outgoing TCP connections fare better: a port can serve several of them, one to each destination. A program may narrow
+the range for a socket of its own (IP_LOCAL_PORT_RANGE, since Linux 6.3), which then runs out alone; portolan trace
+tells it.
 
 Portolan counts what is left and who has the rest, each port once, for the socket that comes first in the table. A
 range that is nine tenths used is reported on the chart before it runs out.
@@ -61,7 +63,8 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
         .with_evidence(logged(case.snapshot, question.transport))
         .with_remedies(ways_out(case.snapshot));
     if usage.left > 0 {
-        finding.evidence.push(format!("{} more are held by sockets that could not be seen", usage.left));
+        let text = "more look free: sockets that could not be seen hold them, or they became free since";
+        finding.evidence.push(format!("{} {text}", usage.left));
     }
     vec![finding]
 }

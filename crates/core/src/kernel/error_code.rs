@@ -1,8 +1,9 @@
 //! The error codes that bind, listen and connect give, by name and number, with their meaning in plain words.
 //!
 //! Source: Linux `include/uapi/asm-generic/errno*.h` (the numbers of x86, Arm and RISC-V; MIPS, SPARC, Alpha and
-//! PA-RISC number some of them otherwise and are left out on purpose); Windows `winsock2.h`. Codes that say
-//! nothing about a port or its way (EFAULT, ENOTSOCK) are left out too.
+//! PA-RISC number some of them otherwise and are left out on purpose); Windows `winsock2.h`. Codes
+//! that bind(2), listen(2) and connect(2) give for sockets of the file system alone (ENOENT, ELOOP, EROFS) are left out
+//! too.
 
 use crate::snapshot::System;
 
@@ -31,16 +32,23 @@ const fn windows(name: &'static str, code: i32, meaning: &'static str) -> ErrorC
 pub static ERROR_CODES: &[ErrorCode] = &[
     linux("EPERM", 1, "not permitted: a security module, a BPF program or the firewall refused"),
     linux("EINTR", 4, "a signal came in between"),
+    linux("EBADF", 9, "the descriptor is not open: the program gave a wrong or a closed one"),
     linux("EAGAIN", 11, "no port left for a UDP socket, or nothing to do yet"),
     linux("ENOMEM", 12, "no memory left"),
     linux("EACCES", 13, "permission denied: a privileged port, or a policy"),
+    linux("EFAULT", 14, "the program gave an address that lies outside of its memory"),
     linux("ENODEV", 19, "no such network interface"),
     linux("EINVAL", 22, "invalid: the socket is bound already, or the address lacks its interface"),
     linux("ENFILE", 23, "the system has too many open files"),
     linux("EMFILE", 24, "the process has too many open files: not a port problem"),
+    linux("ENOTSOCK", 88, "the descriptor is no socket, but a file or a pipe"),
+    linux("EDESTADDRREQ", 89, "no address to connect to was given"),
+    linux("EPROTOTYPE", 91, "the protocol does not fit the socket's type"),
     linux("ENOPROTOOPT", 92, "the protocol or option is not available there"),
     linux("EPROTONOSUPPORT", 93, "the protocol is not supported"),
     linux("EOPNOTSUPP", 95, "this socket cannot do that"),
+    linux("ESOCKTNOSUPPORT", 94, "this type of socket is not supported"),
+    linux("EPFNOSUPPORT", 96, "this protocol family is not supported here"),
     linux("EAFNOSUPPORT", 97, "this address family is not supported here"),
     linux("EADDRINUSE", 98, "address already in use"),
     linux(
@@ -53,7 +61,7 @@ pub static ERROR_CODES: &[ErrorCode] = &[
     linux("ECONNABORTED", 103, "the connection was given up by this side"),
     linux("ECONNRESET", 104, "the peer reset the connection"),
     linux("ENOBUFS", 105, "no buffers left"),
-    linux("EISCONN", 106, "the socket is connected already"),
+    linux("EISCONN", 106, "the socket is connected already, or listens"),
     linux("ETIMEDOUT", 110, "no answer in time"),
     linux("ECONNREFUSED", 111, "connection refused: nobody listens there, or a firewall rejects"),
     linux("EHOSTDOWN", 112, "the host is down"),
@@ -66,14 +74,24 @@ pub static ERROR_CODES: &[ErrorCode] = &[
         10013,
         "access denied: in a range set aside by the system, held exclusively, or another user's",
     ),
+    windows(
+        "WSAEFAULT",
+        10014,
+        "the program gave an address that lies outside of its memory, or is too short",
+    ),
     windows("WSAEINVAL", 10022, "invalid: the socket is bound already, or not bound"),
     windows("WSAEMFILE", 10024, "too many open sockets"),
     windows("WSAEWOULDBLOCK", 10035, "the call goes on"),
     windows("WSAEINPROGRESS", 10036, "another call goes on"),
     windows("WSAEALREADY", 10037, "a connection attempt is under way already"),
+    windows("WSAENOTSOCK", 10038, "the handle is no socket, or a closed one"),
+    windows("WSAEDESTADDRREQ", 10039, "no address to connect to was given"),
+    windows("WSAEPROTOTYPE", 10041, "the protocol does not fit the socket's type"),
     windows("WSAENOPROTOOPT", 10042, "the option is not available there"),
     windows("WSAEPROTONOSUPPORT", 10043, "the protocol is not supported"),
+    windows("WSAESOCKTNOSUPPORT", 10044, "this type of socket is not supported"),
     windows("WSAEOPNOTSUPP", 10045, "this socket cannot do that"),
+    windows("WSAEPFNOSUPPORT", 10046, "this protocol family is not supported here"),
     windows("WSAEAFNOSUPPORT", 10047, "this address family is not supported here"),
     windows("WSAEADDRINUSE", 10048, "address already in use; from connect: no port left towards that peer"),
     windows("WSAEADDRNOTAVAIL", 10049, "address not available: not this machine's"),

@@ -6,11 +6,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::socket::Transport;
-use crate::trace::{Call, Kind, Outcome};
+use crate::trace::{Call, Kind, Outcome, OwnRange};
 use crate::wire::{DecodeError, Problem, Reader};
 
 /// How long a record is.
-pub const LENGTH: usize = 96;
+pub const LENGTH: usize = 104;
+const UNREAD: u16 = 0;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const IPPROTO_TCP: u16 = 6;
@@ -42,6 +43,35 @@ pub fn call(record: &[u8], epoch_ns: u64) -> Result<Call, DecodeError> {
     record.take(6, "unused")?;
     let name: [u8; 16] = record.array("name")?;
     let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    let Ends { transport, local, remote, own_range } = ends(&mut record)?;
+    // A connection whose source was not chosen yet has none.
+    let is_told =
+        |local: &SocketAddr| kind != Kind::Connect || local.port() != 0 || !local.ip().is_unspecified();
+    Ok(Call {
+        at_ns: epoch_ns.saturating_add(at),
+        took_ns: Some(took),
+        pid,
+        program: String::from_utf8_lossy(name).into_owned(),
+        uid: Some(uid),
+        kind,
+        transport,
+        local: local.filter(is_told),
+        remote: remote.filter(|_| kind == Kind::Connect),
+        outcome,
+        network_namespace: (network != 0).then_some(network.into()),
+        own_range,
+    })
+}
+
+/// `struct ends`.
+struct Ends {
+    transport: Option<Transport>,
+    local: Option<SocketAddr>,
+    remote: Option<SocketAddr>,
+    own_range: OwnRange,
+}
+
+fn ends(record: &mut Reader<'_>) -> Result<Ends, DecodeError> {
     let start = record.offset();
     let family = record.u16_host("family")?;
     let local_port = record.u16_host("local_port")?;
@@ -56,26 +86,14 @@ pub fn call(record: &[u8], epoch_ns: u64) -> Result<Call, DecodeError> {
         let address = match family {
             AF_INET => IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3])),
             AF_INET6 => IpAddr::V6(Ipv6Addr::from(bytes)),
+            UNREAD => return Ok(None),
             other => return Err(Reader::error_at(start, "family", Problem::Value(other.into()))),
         };
-        Ok(SocketAddr::new(address, port))
+        Ok(Some(SocketAddr::new(address, port)))
     };
     let (local, remote) = (end(local_port, "local")?, end(remote_port, "remote")?);
-    // A connection whose source was not chosen yet has none.
-    let is_told = kind != Kind::Connect || local_port != 0 || !local.ip().is_unspecified();
-    Ok(Call {
-        at_ns: epoch_ns.saturating_add(at),
-        took_ns: Some(took),
-        pid,
-        program: String::from_utf8_lossy(name).into_owned(),
-        uid: Some(uid),
-        kind,
-        transport,
-        local: is_told.then_some(local),
-        remote: (kind == Kind::Connect).then_some(remote),
-        outcome,
-        network_namespace: (network != 0).then_some(network.into()),
-    })
+    let own_range = OwnRange::of(record.u16_host("first")?, record.u16_host("last")?);
+    Ok(Ends { transport, local, remote, own_range })
 }
 
 #[cfg(test)]
@@ -96,6 +114,8 @@ mod tests {
         }
         bytes.extend([10, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         bytes.extend([10, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        bytes.extend((40_003_u32 << 16 | 40_000).to_ne_bytes());
+        bytes.extend([0; 4]);
         bytes
     }
 
@@ -108,12 +128,22 @@ mod tests {
         assert_eq!(read.program, "ev\u{1b}il");
         assert_eq!((read.local, read.remote), ("10.0.0.5:0".parse().ok(), "10.0.0.9:443".parse().ok()));
         assert_eq!((read.transport, read.network_namespace), (Some(Transport::Tcp), Some(4_026_531_840)));
+        assert_eq!(read.own_range, OwnRange::Of { first: 40_000, last: 40_003 });
+    }
+
+    #[test]
+    fn a_call_whose_address_could_not_be_read_has_none() {
+        let mut unread = record();
+        unread[56..58].fill(0);
+        unread[96..100].fill(0);
+        let read = call(&unread, 0).unwrap();
+        assert_eq!((read.local, read.remote, read.own_range), (None, None, OwnRange::No));
     }
 
     #[test]
     fn a_record_that_is_cut_or_means_nothing_is_an_error() {
         let whole = record();
-        for length in 0..LENGTH {
+        for length in 0..LENGTH - 4 {
             assert!(call(&whole[..length], 0).is_err(), "{length}");
         }
         for (at, field) in [(32, "kind"), (33, "outcome"), (56, "family")] {

@@ -14,11 +14,12 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-pub use meaning::{Meaning, meaning};
+pub use meaning::{Meaning, Seen, lacks_source, meaning};
 pub use pairing::{Pairing, Step, What};
 pub use repeats::{Repeated, Repeats, SPAN_NS};
 
 use crate::kernel::error_code;
+use crate::port::PortRange;
 use crate::snapshot::System;
 use crate::socket::Transport;
 
@@ -139,8 +140,45 @@ pub struct Call {
     pub remote: Option<SocketAddr>,
     /// What came of it.
     pub outcome: Outcome,
-    /// Inode of the socket's network namespace (Linux).
+    /// Inode of the socket's network namespace, or where it is none of the caller's (Linux).
     pub network_namespace: Option<u64>,
+    /// Which ports the socket lets itself be given.
+    pub own_range: OwnRange,
+}
+
+/// Whether a socket has a range of its own that it is given ports from (Linux: IP_LOCAL_PORT_RANGE, ip(7)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OwnRange {
+    /// It was not seen.
+    #[default]
+    Unseen,
+    /// It has none: the system's holds.
+    No,
+    /// The ports from here to there; 0, or what lies outside of the system's range, leaves that end as the system has it.
+    Of {
+        /// First port.
+        first: u16,
+        /// Last port.
+        last: u16,
+    },
+}
+
+impl OwnRange {
+    /// As the kernel keeps it: both 0 for none.
+    pub const fn of(first: u16, last: u16) -> Self {
+        match (first, last) {
+            (0, 0) => Self::No,
+            _ => Self::Of { first, last },
+        }
+    }
+
+    /// What a socket is given ports from, where the system has that range; none where it has no range of its own.
+    pub fn within(self, system: PortRange) -> Option<PortRange> {
+        let Self::Of { first, last } = self else { return None };
+        let first = if system.contains(first) { first } else { system.first() };
+        let last = if system.contains(last) { last } else { system.last() };
+        PortRange::new(first, last).ok()
+    }
 }
 
 impl Call {
@@ -165,6 +203,7 @@ impl Call {
             remote: self.remote,
             outcome: self.outcome,
             network_namespace: self.network_namespace,
+            own_range: self.own_range,
         }
     }
 }
@@ -180,6 +219,7 @@ pub struct Likeness {
     remote: Option<SocketAddr>,
     outcome: Outcome,
     network_namespace: Option<u64>,
+    own_range: OwnRange,
 }
 
 /// What was seen since the last time.

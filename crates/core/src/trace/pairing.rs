@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use super::{Call, Kind, Outcome};
+use super::{Call, Kind, Outcome, OwnRange};
 use crate::socket::Transport;
 
 /// What a tracepoint told, of a thread at a time.
@@ -185,6 +185,7 @@ impl Pairing {
             remote,
             outcome: if code == 0 { Outcome::Done } else { Outcome::Failed(code) },
             network_namespace: None,
+            own_range: OwnRange::Unseen,
         })
     }
 
@@ -251,6 +252,7 @@ impl Connection {
             remote: Some(self.remote),
             outcome,
             network_namespace: None,
+            own_range: OwnRange::Unseen,
         })
     }
 }

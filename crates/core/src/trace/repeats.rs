@@ -94,7 +94,7 @@ fn age(known: &Known) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Kind, Outcome};
+    use super::super::{Kind, Outcome, OwnRange};
     use super::*;
 
     fn call(at_s: u64, pid: u32, local: &str) -> Call {
@@ -110,6 +110,7 @@ mod tests {
             remote: Some("10.0.0.9:443".parse().unwrap()),
             outcome: Outcome::Failed(99),
             network_namespace: None,
+            own_range: OwnRange::No,
         }
     }
 

@@ -50,10 +50,13 @@ Examples:
 Calls of IPv4 and IPv6. A connection that fails after its call is told when it fails, and so is
 one that the program gives up. Of calls that fail alike (same program, call, address and error)
 the first is told and the rest are counted every 10 s; JSON and CSV have each of them. It sees
-every network namespace, or that of --netns. On Linux it needs root, or CAP_BPF, CAP_PERFMON and
-a tracefs that it may read; on Windows an administrator. Not seen on Linux: sendto() without a
-bind, bind() by io_uring, and calls of 32-bit programs that fail at once. On Windows a connection
-without a bind begins with one of its own, to port 0: where ports run out it is that one that fails.
+every network namespace, or that of --netns; what to type is written for the caller's. Why a call
+failed is looked up a moment later: \"is\" tells what is so then, \"was\" what the call itself proves.
+On Linux it needs root, or CAP_BPF, CAP_PERFMON and a tracefs that it may read; on Windows an
+administrator. Not seen on Linux: sendto() without a bind, bind() by io_uring, calls of 32-bit
+programs that fail at once, and connect() to where the socket is connected already (EISCONN), by
+which programs ask whether it is. On Windows a connection without a bind begins with one of its
+own, to port 0: where ports run out it is that one that fails.
 To record on a Windows: netsh trace start provider=Microsoft-Windows-Winsock-AFD
 tracefile=ports.etl, and netsh trace stop when it has happened.
 Esc, q (on a terminal) and Ctrl+C end it.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use portolan_core::snapshot::{Gap, System};
 use portolan_core::socket::Transport;
-use portolan_core::trace::{Call, Kind, Meaning, Outcome, Repeated, Way};
+use portolan_core::trace::{Call, Kind, Meaning, Outcome, OwnRange, Repeated, Way};
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 
@@ -144,6 +144,9 @@ struct CallRow<'a> {
     code: Option<i32>,
     /// Inode of the network namespace (Linux).
     network_namespace: Option<u64>,
+    /// First and last port of the range that the socket narrowed its own to (Linux: IP_LOCAL_PORT_RANGE), 0 for an end that
+    /// it left to the system; null where it has none, or where that was not seen.
+    own_range: Option<[u16; 2]>,
     /// What it means; null for a call that came about.
     meaning: Option<&'a Meaning>,
 }
@@ -187,6 +190,10 @@ impl<'a> CallRow<'a> {
             error: call.error(system),
             code: call.outcome.code(),
             network_namespace: call.network_namespace,
+            own_range: match call.own_range {
+                OwnRange::Of { first, last } => Some([first, last]),
+                OwnRange::No | OwnRange::Unseen => None,
+            },
             meaning: meaning.as_ref(),
         }
     }

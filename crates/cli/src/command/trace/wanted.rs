@@ -81,7 +81,7 @@ impl Wanted {
 
 #[cfg(test)]
 mod tests {
-    use portolan_core::trace::Outcome;
+    use portolan_core::trace::{Outcome, OwnRange};
 
     use super::*;
 
@@ -98,6 +98,7 @@ mod tests {
             remote: Some("10.0.0.9:443".parse().unwrap()),
             outcome: Outcome::Failed(111),
             network_namespace: None,
+            own_range: OwnRange::No,
         }
     }
 

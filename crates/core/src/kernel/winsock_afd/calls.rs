@@ -17,7 +17,7 @@ use crate::kernel::nt_status::{self, CANCELLED, PENDING};
 use crate::kernel::windows_process::{self, Process};
 use crate::snapshot::{Gap, GapReason};
 use crate::socket::Transport;
-use crate::trace::{Call, Kind, Outcome};
+use crate::trace::{Call, Kind, Outcome, OwnRange};
 use crate::wire::DecodeError;
 
 /// More sockets, and more processes, are not kept in mind.
@@ -167,6 +167,7 @@ impl Follower {
                 _ => Outcome::Done,
             },
             network_namespace: None,
+            own_range: OwnRange::No,
         }
     }
 }

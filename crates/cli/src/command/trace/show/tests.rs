@@ -1,7 +1,7 @@
 //! What is told, in every format.
 
 use portolan_core::snapshot::GapReason;
-use portolan_core::trace::{SPAN_NS, meaning};
+use portolan_core::trace::{OwnRange, SPAN_NS, Seen, meaning};
 
 use super::*;
 use crate::fixture::{machine, valid_json, written};
@@ -22,6 +22,7 @@ fn call(kind: Kind, local: &str, remote: Option<&str>, code: i32) -> Call {
         remote: remote.map(|remote| remote.parse().unwrap()),
         outcome: Outcome::Failed(code),
         network_namespace: Some(4_026_531_840),
+        own_range: OwnRange::No,
     }
 }
 
@@ -39,7 +40,8 @@ fn batch(event: Event) -> Batch {
     let mut totals = Totals { lost: 3, ..Totals::default() };
     let told = calls.map(|call| {
         totals.add(&call, System::Linux);
-        let meaning = meaning(&call, System::Linux, Some(&machine()));
+        let meaning =
+            meaning(&call, System::Linux, &Seen { snapshot: Some((*machine()).clone()), route: None });
         Told { call, meaning, is_first: true }
     });
     let repeated = vec![Repeated { call: told[0].call.clone(), count: 1214, within_ns: SPAN_NS }];

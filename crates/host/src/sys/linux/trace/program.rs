@@ -100,6 +100,10 @@ fn offsets(types: &Btf<'_>, all: bool) -> io::Result<Vec<u8>> {
         member("task_struct", "group_leader")?,
         member("task_struct", "comm")?,
         member("inet_sock", "inet_sport")?,
+        // Since Linux 6.3.
+        member("inet_sock", "local_port_range").unwrap_or(0),
+        member("task_struct", "nsproxy")?,
+        member("nsproxy", "net_ns")?,
     ];
     Ok(words.into_iter().flat_map(u32::to_ne_bytes).collect())
 }

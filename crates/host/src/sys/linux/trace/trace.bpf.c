@@ -13,7 +13,7 @@
 //
 // Left out on purpose: calls of 32-bit programs on a 64-bit kernel, which pass no such tracepoint, until they come to
 // SYN_SENT; bind() by io_uring, likewise; sendto() and sendmsg(), which are too frequent to look at; AF_UNSPEC and
-// AF_UNIX addresses. fentry would see more, but a compiler may have put the function into its callers, and then
+// AF_UNIX addresses; connect() to the end that a socket is connected to already (EISCONN). fentry would see more, but a compiler may have put the function into its callers, and then
 // it is silently never called.
 
 typedef unsigned char u8;
@@ -49,7 +49,7 @@ enum { INET = 2, INET6 = 10, TCP = 6, UDP = 17 };
 enum { BIND = 0, CONNECT = 1, LISTEN = 2 };
 enum { DONE = 0, FAILED = 1, FAILED_LATER = 2, GIVEN_UP = 3 };
 enum { ST_ESTABLISHED = 1, ST_SYN_SENT = 2, ST_CLOSE = 7, ST_LISTEN = 10 };
-enum { E_INTR = 4, E_ADDRNOTAVAIL = 99, E_ISCONN = 106, E_ALREADY = 114, E_INPROGRESS = 115 };
+enum { E_INTR = 4, E_BADF = 9, E_NOTSOCK = 88, E_ADDRNOTAVAIL = 99, E_ISCONN = 106, E_ALREADY = 114, E_INPROGRESS = 115 };
 // A call that a signal cut short, and that is begun anew or ends with EINTR.
 enum { FIRST_RESTART = 512, LAST_RESTART = 516 };
 
@@ -59,13 +59,17 @@ struct settings {
 	u32 task_files, files_table, table_size, table_files, file_private, socket_sock;
 	u32 sock_protocol, sock_error, sock_net, net_number, local_v6, remote_v6;
 	u32 task_leader, task_name, sock_port;
+	u32 own_range; // 0 where the kernel has none
+	u32 task_namespaces, namespaces_net;
 };
 
-// Addresses as the network has them; ports in host order.
+// Addresses as the network has them, none where the family is 0; ports in host order.
 struct ends {
 	u16 family, local_port, remote_port, protocol;
 	u8 local[16], remote[16];
-};
+	u32 range; // the socket's own (IP_LOCAL_PORT_RANGE): the last port above the first; 0 for none
+	u32 unused;
+} __attribute__((aligned(8)));
 
 // A call that has begun, of a thread.
 struct call {
@@ -145,7 +149,9 @@ INLINE u64 sock_of(const struct settings *at, u32 descriptor)
 INLINE u32 network_of(const struct settings *at, u64 sock)
 {
 	u32 number = 0;
-	u64 net = pointer_at(sock + at->sock_net);
+	// Without a socket it is the caller's.
+	u64 net = sock ? pointer_at(sock + at->sock_net)
+		       : pointer_at(pointer_at(own_task() + at->task_namespaces) + at->namespaces_net);
 	if (net)
 		read_kernel(&number, sizeof number, net + at->net_number);
 	return number;
@@ -156,6 +162,14 @@ INLINE u16 protocol_of(const struct settings *at, u64 sock)
 	u16 protocol = 0;
 	read_kernel(&protocol, sizeof protocol, sock + at->sock_protocol);
 	return protocol;
+}
+
+INLINE u32 range_of(const struct settings *at, u64 sock)
+{
+	u32 range = 0;
+	if (at->own_range)
+		read_kernel(&range, sizeof range, sock + at->own_range);
+	return range;
 }
 
 // The process' name; a thread may have one of its own.
@@ -182,26 +196,32 @@ INLINE void read_ends(const struct settings *at, u64 sock, struct ends *ends)
 	}
 }
 
+// Whether a connected socket's other end is the one that was asked for again, as programs do to hear whether it came
+// about. The unspecified address is this machine's.
+INLINE int is_peer(const struct ends *is, const struct ends *asked)
+{
+	const u64 *one = (const u64 *)asked->remote, *other = (const u64 *)is->remote;
+	return (!(one[0] | one[1]) || (one[0] == other[0] && one[1] == other[1])) &&
+	       (asked->remote_port == is->remote_port || !asked->family);
+}
+
 INLINE void begin(u32 kind, u32 descriptor, u64 address, s64 length)
 {
 	u64 thread = pid_and_thread();
 	struct call call = { .began = monotonic_ns(), .kind = kind, .descriptor = descriptor };
-	if (kind != LISTEN) {
-		// Constant sizes: struct sockaddr_in, and if that says so the longer one.
-		u8 raw[28] = {};
-		if (length < 16 || read_user(raw, 16, address))
-			return;
-		u16 family = *(u16 *)raw;
-		if (family == INET6 && read_user(raw, sizeof raw, address))
-			return;
+	// An address that cannot be read, or is too short, fails the call: then the socket tells whose family it is.
+	u16 family = 0;
+	if (kind != LISTEN && !read_user(&family, sizeof family, address) && family != INET && family != INET6)
+		return;
+	// Constant sizes: struct sockaddr_in, and the longer one.
+	u8 raw[28] = {};
+	if (family && length >= 16 && !(family == INET ? read_user(raw, 16, address) : read_user(raw, sizeof raw, address))) {
 		u16 port = (u16)raw[2] << 8 | raw[3];
 		u8 *to = kind == BIND ? call.ends.local : call.ends.remote;
 		if (family == INET)
 			__builtin_memcpy(to, raw + 4, 4);
-		else if (family == INET6)
-			__builtin_memcpy(to, raw + 8, 16);
 		else
-			return;
+			__builtin_memcpy(to, raw + 8, 16);
 		call.ends.family = family;
 		if (kind == BIND)
 			call.ends.local_port = port;
@@ -285,16 +305,31 @@ INLINE void end(u32 kind, s64 result)
 		call.ends = connection->ends;
 		map_delete(&connections_map, &call.sock);
 	}
-	if (!at->all && (!error || error == E_ISCONN))
+	if (!at->all && !error)
 		return;
-	u64 sock = call.sock ? call.sock : sock_of(at, call.descriptor);
+	int no_socket = error == E_BADF || error == E_NOTSOCK;
+	u64 sock = call.sock ? call.sock : no_socket ? 0 : sock_of(at, call.descriptor);
+	struct ends has = {};
+	if (sock && !connection)
+		read_ends(at, sock, &has);
+	if (kind == CONNECT && error == E_ISCONN && is_peer(&has, &call.ends))
+		return;
+	// Of listen() only the socket tells whose family it is, and of an address that could not be read.
+	int unread = !call.ends.family;
+	if (unread)
+		call.ends = has;
+	if (!no_socket && call.ends.family != INET && call.ends.family != INET6)
+		return;
+	if (unread && error && kind != LISTEN) {
+		// What was asked for in vain is not what the socket has.
+		call.ends.family = 0;
+	} else if (kind == CONNECT && call.ends.family == has.family) {
+		call.ends.local_port = has.local_port;
+		__builtin_memcpy(call.ends.local, has.local, sizeof has.local);
+	}
 	call.ends.protocol = sock ? protocol_of(at, sock) : 0;
-	// Of listen() only the socket tells whose family it is.
-	if (kind == LISTEN && sock && !call.sock)
-		read_ends(at, sock, &call.ends);
-	if (kind == LISTEN && call.ends.family != INET && call.ends.family != INET6)
-		return;
-	tell(at, kind, error ? FAILED : DONE, error, call.began, sock ? network_of(at, sock) : 0, &call.ends, 0);
+	call.ends.range = sock ? range_of(at, sock) : 0;
+	tell(at, kind, error ? FAILED : DONE, error, call.began, network_of(at, sock), &call.ends, 0);
 }
 
 // connect() and what does the same without that call: io_uring, sendto() with TCP Fast Open, the kernel's own clients.
@@ -307,6 +342,7 @@ INLINE void sent_syn(const struct settings *at, u64 sock)
 	read_name(at, connection.name);
 	read_ends(at, sock, &connection.ends);
 	connection.ends.protocol = TCP;
+	connection.ends.range = range_of(at, sock);
 	if (call && call->kind == CONNECT) {
 		call->sock = sock;
 		connection.began = call->began;

@@ -1,6 +1,8 @@
 //! `portolan trace`, end to end: each failing call of a program, with its error and what it means.
 #![cfg(target_os = "linux")]
 
+mod reasons;
+
 use std::process::{Command, Stdio};
 
 use portolan_testbed::{Answer, Held, Namespace, Signal, Telling, program};
@@ -84,7 +86,8 @@ fn each_failing_call_of_a_program_that_exhausts_its_range_is_shown_with_the_reas
         assert_eq!(call["network_namespace"], namespace.inode());
         let meaning = &call["meaning"];
         assert_eq!(meaning["rule"], "destination-exhausted");
-        assert_eq!(meaning["command"], "portolan budget --to 127.0.0.1:7000");
+        let command = format!("portolan budget --to 127.0.0.1:7000 --netns {}", namespace.name());
+        assert_eq!(meaning["command"], command);
         let text = meaning["text"].as_str().unwrap();
         assert!(text.contains("from 127.0.0.1 to 127.0.0.1:7000"), "{text}");
     }
@@ -124,7 +127,8 @@ for kind, address in [(socket.SOCK_STREAM, '127.0.0.1'), (socket.SOCK_DGRAM, '::
     assert_eq!(output.lines().collect::<Vec<_>>(), ["98", "98", "99"]);
     let holder = format!("is held by testbed (pid {})", held.pid());
     let tcp = tracing.line_with("bind tcp 127.0.0.1:7000  EADDRINUSE");
-    assert!(tcp.contains(&holder) && tcp.ends_with("type: portolan why 127.0.0.1:7000\n"), "{tcp}");
+    let command = format!("type: portolan why 127.0.0.1:7000 --netns {}\n", namespace.name());
+    assert!(tcp.contains(&holder) && tcp.ends_with(&command), "{tcp}");
     let udp = tracing.line_with("bind udp [::1]:7001  EADDRINUSE");
     assert!(udp.contains(&holder), "{udp}");
     let foreign = tracing.line_with("192.0.2.9:7000  EADDRNOTAVAIL");
@@ -180,56 +184,6 @@ except BlockingIOError: pass
     assert_eq!(told(calls(by_error)).len(), 2);
     assert_eq!(told(calls(by_port)).len(), 2);
     assert_eq!(told(calls(none)).len(), 0);
-}
-
-#[test]
-fn what_keeps_a_connection_from_coming_about_is_told_apart() {
-    let (namespace, other) = (Namespace::new(), Namespace::new());
-    namespace.link("10.9.0.1/24", &other, "10.9.0.2/24");
-    namespace.sysctl("net.ipv4.ip_local_port_range", "40000 40003");
-    let run = |within: &Namespace, line: &str| {
-        let mut words = line.split(' ');
-        let status = within.command(words.next().unwrap()).args(words).status().unwrap();
-        assert!(status.success(), "{line}");
-    };
-    for (kind, host) in [("prohibit", 1), ("blackhole", 2), ("unreachable", 3)] {
-        run(&namespace, &format!("ip route add {kind} 198.51.100.{host}"));
-    }
-    run(&other, "nft add table ip t");
-    run(&other, "nft add chain ip t in { type filter hook input priority 0 ; }");
-    run(&other, "nft add rule ip t in tcp dport 7998 drop");
-    let tracing = begin(&namespace, &["--json"]);
-    let script = "
-import socket
-T, U = socket.SOCK_STREAM, socket.SOCK_DGRAM
-kept = []
-for kind, host, port in [(T, '198.51.100.1', 7000), (T, '198.51.100.2', 7000), (T, '198.51.100.3', 7000),
-                         (T, '10.9.0.2', 7998)] + [(U, '10.9.0.2', 53)] * 5:
-    s = socket.socket(socket.AF_INET, kind)
-    if kind == T: s.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, 1)
-    kept.append(s)
-    try: s.connect((host, port))
-    except OSError: pass
-    if kind == T: s.close()
-";
-    python(namespace.command("/usr/bin/python3"), script, &[]);
-    let told: Vec<String> = calls(tracing)
-        .iter()
-        .map(|call| {
-            let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-            let text = word(&call["meaning"]["text"]);
-            // How long it took, and whether the program is still there to be counted, depends on what else runs here.
-            let start = text.split(" after ").next().unwrap().split(": 4 ports").next().unwrap();
-            format!("{} {}: {start}", word(&call["transport"]), word(&call["error"]))
-        })
-        .collect();
-    insta::assert_snapshot!(told.join("\n"), @r"
-    tcp EACCES: a route or a firewall prohibits 198.51.100.1, or it is a broadcast address
-    tcp EINVAL: a route of this machine drops what goes to 198.51.100.2 (blackhole), or the address is invalid
-    tcp EHOSTUNREACH: 198.51.100.3 was not reached: the host does not answer on its network, or a router or firewall rejects
-    tcp ETIMEDOUT: 10.9.0.2 did not answer
-    udp EAGAIN: no port is left for UDP
-    ");
 }
 
 #[test]
