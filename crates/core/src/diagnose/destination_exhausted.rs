@@ -18,9 +18,8 @@ An outgoing TCP connection gets its local port from the ephemeral range. A port 
 only one to each destination (address and port) from each source address. When every port is reserved, bound
 explicitly, or in use to that one destination, connect fails with EADDRNOTAVAIL (\"cannot assign requested
 address\"; Windows: WSAEADDRINUSE or WSAENOBUFS), while other destinations still answer. So it looks like a fault of
-the other side. A program may narrow the range for a socket of its own (IP_LOCAL_PORT_RANGE, since Linux 6.3): then
-that part alone runs out, which no table of sockets shows; portolan trace tells it. The same EADDRNOTAVAIL comes where
-the machine has no address to connect from, as without IPv6: then ports are not what is missing.
+the other side. A socket may have a range of its own (IP_LOCAL_PORT_RANGE), and without an address to connect from the
+error is the same: portolan trace tells these apart.
 
 Portolan counts by the kernel's own rules. Room that the system does not show is told as a range, and only what is
 certain is called exhausted. Less than a tenth of the ports left is a warning.

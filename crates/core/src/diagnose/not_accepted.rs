@@ -15,12 +15,12 @@ pub(super) const RULE: Rule =
 const DOC: &str = "\
 The kernel finishes a connection's handshake by itself and queues it at the listener until the program accepts it.
 Until then it is no process' connection, and the usual tools show it without an owner. When a hundred of them have
-been ended by the other side (CLOSE_WAIT), clients have given up waiting: the program hangs, waits for a lock, a database
-or a free worker, or was stopped (SIGSTOP, a debugger). Clients see a server that takes connections and says nothing;
-once the queue is full, one that does not answer at all.
+been ended by the other side (CLOSE_WAIT), clients have given up waiting: the program hangs, waits for a lock, a
+database or a free worker, or was stopped (SIGSTOP, a debugger). Clients see a server that takes connections and says
+nothing; once the queue is full, one that does not answer at all.
 
-What to do: look at what the program waits for (its log, gdb, perf, strace); restart it if need be. A longer queue (the
-backlog of listen, net.core.somaxconn) only makes more clients wait.
+What to do: look at what the program waits for (its log, gdb, perf, strace); restart it if need be. A longer queue
+(the backlog of listen, net.core.somaxconn) only makes more clients wait.
 ";
 
 /// So many that were given up on are no accident.
