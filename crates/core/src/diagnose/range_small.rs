@@ -14,7 +14,7 @@ connections go to the same destination, and few sockets ask for any port, nothin
 by range-exhausted and destination-exhausted.
 
 What to do: widen it before it is needed, if nobody made it small on purpose (a firewall that lets these ports alone
-through, say).
+through, say). portolan budget counts what is left of it, and portolan range set widens it.
 ";
 
 /// Ranges with fewer ports are called small.
