@@ -331,6 +331,9 @@ fn handles_count_on_windows_alone_and_not_for_those_who_have_many_by_nature() {
         (at("app.exe", Some(3000)), at("LSASS.EXE", Some(50_000)), at("app.exe", None)),
         (None, None, None)
     );
+    for many in ["System", "lsass.exe", "store.exe", "sqlservr.exe"] {
+        assert_eq!(at(many, Some(9000)), None, "{many}");
+    }
     let mut seen = windows_host();
     seen.owners.push(owner(80, "app.exe"));
     (seen.owners[0].handles, seen.owners[0].socket_handles) = (Some(4000), Some(3900));
@@ -392,6 +395,18 @@ fn what_windows_logged_is_told_with_how_often_and_when_last() {
              give",
             "event 4227 in the System log, once within a day: a connection failed since its port was in TIME_WAIT \
              towards that peer",
+        ]
+    );
+    // What it says of UDP is told of UDP.
+    let mut udp = windows_host();
+    for (event, times) in [(4265, 1), (4266, 2)] {
+        udp.counters.insert(format!("Tcpip.{event}"), times);
+    }
+    assert_eq!(
+        findings(&udp)[0].evidence,
+        [
+            "event 4266 in the System log, 2 times within a day: no UDP port was left to give",
+            "event 4265 in the System log, once within a day: no UDP port was left to give",
         ]
     );
     // Where the range is full now it is evidence there too.

@@ -38,7 +38,7 @@ pub(super) struct RoomRow {
     pub(super) left: Left,
     /// Sockets in the range that are in the way of this call, towards this destination where it has one, by state.
     pub(super) states: BTreeMap<State, u32>,
-    /// Whose they are, who has most first; the rest is reserved or bound explicitly.
+    /// Whose they are, who has most first. Of a destination without the sockets that burn their ports for others.
     pub(super) users: Vec<Share>,
     /// How many ports a second the room changes, where that was watched and is steady.
     pub(super) trend: Option<Slope>,

@@ -108,7 +108,10 @@ fn rest(row: &RoomRow) -> String {
     if row.users.is_empty() {
         count(&mut told, row.left.used, "in use");
     }
-    count(&mut told, row.left.burnt, "bound explicitly");
+    // Of other calls than to a destination the users are told with whatever they have.
+    if row.users.is_empty() || row.destination.is_some() {
+        count(&mut told, row.left.burnt, "bound explicitly");
+    }
     count(&mut told, row.left.reserved, "reserved");
     told.join(", ")
 }

@@ -29,7 +29,7 @@ fn the_budget_is_data_by_its_schema_and_adds_up() {
 fn the_budget_reads_as_a_person_would_tell_it() {
     insta::assert_snapshot!(written(&told(&Question::default()), "table"), @r"
     FOR                                   LEFT      OF  THE REST
-    tcp bind(0)                         28,129  28,232  3 in use, 100 reserved
+    tcp bind(0)                         28,129  28,232  nginx (pid 71, nginx.service) 1, postgres (pid …
     10.0.0.5 → 10.0.7.9:8443  28,129 to 28,130  28,232  nginx (pid 71, nginx.service) 1, ended connecti…
     any other destination     28,129 to 28,131  28,232  1 bound explicitly, 100 reserved
     udp connect, send                   28,132  28,232  100 reserved
