@@ -1,6 +1,6 @@
 //! Series out of the file, as fine as asked for: looks, minutes or hours.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portolan_core::record::{Amount, What};
 use portolan_core::series::{Point, Series};
@@ -100,40 +100,66 @@ pub(crate) fn series(connection: &Connection, query: &Query) -> rusqlite::Result
     Ok(ranked.into_iter().filter_map(named).collect())
 }
 
-/// What the newest looks of a kind between two times saw, by name; none where no look of it is kept. A kind that is counted
-/// whole is of the last look alone: who is missing there had none. Of others each has the newest that saw it.
+/// What the newest looks of a kind between two times saw of these names; none where no look of it is kept. A kind that is
+/// counted whole is of the last look alone: who is missing there had none. Of others each has the newest that saw it. Goes
+/// back from whole look to whole look, no farther than it must.
 pub(crate) fn last(
     connection: &Connection,
     what: What,
+    wanted: &BTreeSet<&str>,
     (since_ms, until_ms): (u64, u64),
 ) -> rusqlite::Result<Option<BTreeMap<String, Amount>>> {
     let mut names = names::of(connection, what)?;
+    names.retain(|_, name| wanted.contains(name.as_str()));
     let mut found: Option<BTreeMap<u32, Amount>> = None;
-    for run in raw::runs(connection)? {
-        let Some((first, end)) = raw::there(connection, &run)? else { continue };
+    for run in raw::runs(connection)?.iter().rev() {
+        let Some((first, end)) = raw::there(connection, run)? else { continue };
         let from = raw::first_from(connection, (first, end), since_ms)?;
-        let to = raw::first_from(connection, (from, end), until_ms)?;
-        if from == to {
-            continue;
-        }
-        raw::play(
-            connection,
-            &run,
-            (from, to),
-            |name| names.contains_key(&name),
-            |look| {
-                if look.seen.has(what) {
-                    let found = found.get_or_insert_default();
-                    if what.is_counted_whole() {
-                        found.clear();
-                    }
-                    found.extend(look.numbers);
+        let mut to = raw::first_from(connection, (from, end), until_ms)?;
+        while from < to {
+            let begin = raw::whole_before(run, to - 1).max(from);
+            if let Some(seen) = newest(connection, run, (begin, to), what, &names)? {
+                let found = found.get_or_insert_default();
+                for (name, amount) in seen {
+                    found.entry(name).or_insert(amount);
                 }
-            },
-        )?;
+                if what.is_counted_whole() || found.len() == names.len() {
+                    return Ok(Some(named(found, &mut names)));
+                }
+            }
+            to = begin;
+        }
     }
-    let named = |(name, amount)| Some((names.remove(&name)?, amount));
-    Ok(found.map(|found| found.into_iter().filter_map(named).collect()))
+    Ok(found.map(|mut found| named(&mut found, &mut names)))
+}
+
+/// What the newest of these looks saw: of a kind that is counted whole the last one alone.
+fn newest(
+    connection: &Connection,
+    run: &raw::Stretch,
+    looks: (i64, i64),
+    what: What,
+    names: &BTreeMap<u32, String>,
+) -> rusqlite::Result<Option<BTreeMap<u32, Amount>>> {
+    let mut newest: Option<BTreeMap<u32, Amount>> = None;
+    let wanted = |name| names.contains_key(&name);
+    raw::play(connection, run, looks, wanted, |look| {
+        if look.seen.has(what) {
+            let newest = newest.get_or_insert_default();
+            if what.is_counted_whole() {
+                newest.clear();
+            }
+            newest.extend(look.numbers);
+        }
+    })?;
+    Ok(newest)
+}
+
+fn named(found: &mut BTreeMap<u32, Amount>, names: &mut BTreeMap<u32, String>) -> BTreeMap<String, Amount> {
+    std::mem::take(found)
+        .into_iter()
+        .filter_map(|(name, amount)| Some((names.remove(&name)?, amount)))
+        .collect()
 }
 
 /// What matters most has the least.

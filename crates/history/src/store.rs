@@ -1,6 +1,6 @@
 //! The reading side, also while a recorder writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use portolan_core::range::{EphemeralRange, Reservation};
@@ -120,15 +120,15 @@ impl Store {
         self.asked(query::series(&self.opened.connection, query))
     }
 
-    /// What the newest looks of a kind saw from a time on, before another, by name; none where no look is kept of then. Of a
-    /// kind that is counted whole who is missing had none.
+    /// What the newest looks of a kind saw of these names from a time on, before another; none where no look is kept of
+    /// then. Of a kind that is counted whole who is missing had none.
     pub fn last(
         &self,
         what: What,
-        since_ms: u64,
-        until_ms: u64,
+        wanted: &BTreeSet<&str>,
+        (since_ms, until_ms): (u64, u64),
     ) -> Result<Option<BTreeMap<String, Amount>>, Error> {
-        self.asked(query::last(&self.opened.connection, what, (since_ms, until_ms)))
+        self.asked(query::last(&self.opened.connection, what, wanted, (since_ms, until_ms)))
     }
 
     /// The diary of ranges and reservations, the oldest page first.

@@ -114,7 +114,8 @@ fn the_last_look_is_told_as_it_was_and_not_as_the_mean_of_its_stretch() {
         recorder.append(&entry).unwrap();
     }
     let store = Store::read(&file).unwrap();
-    let last = |what, since: u64, until: u64| store.last(what, begin + since, begin + until).unwrap();
+    let all = ["a", "gone", "x", "y"].into();
+    let last = |what, since: u64, until: u64| store.last(what, &all, (begin + since, begin + until)).unwrap();
     let [a, x, y] = [("a", 1439, 1439), ("x", 1429, 1431), ("y", 1439, 1441)]
         .map(|(name, min, max)| (name.to_owned(), Amount { min, max }));
     // Two hours as one stretch of an hour each: the last look is in the second.
@@ -144,5 +145,8 @@ fn the_last_look_is_told_as_it_was_and_not_as_the_mean_of_its_stretch() {
         Recorder::open(&file, Options { keep: Keep { looks_ms: HOUR, ..Keep::default() }, ..options() })
             .unwrap();
     recorder.append(&entry(begin + 9 * HOUR, &[("a", 1)])).unwrap();
-    assert_eq!(Store::read(&file).unwrap().last(What::Owner, begin + HOUR, begin + 2 * HOUR).unwrap(), None);
+    assert_eq!(
+        Store::read(&file).unwrap().last(What::Owner, &all, (begin + HOUR, begin + 2 * HOUR)).unwrap(),
+        None
+    );
 }

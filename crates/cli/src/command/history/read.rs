@@ -1,7 +1,6 @@
 //! What is asked of the recorder's file, and what it comes to: series with their courses, who grew, when room ends.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
@@ -275,9 +274,9 @@ impl Reading<'_> {
             })?,
             false => Vec::new(),
         };
-        let mut lasts = Lasts { reading: self, what, known: BTreeMap::new() };
+        let lasts = Lasts::of(self, what, &series)?;
         let trace = |(series, course): (Series, Option<Course>)| {
-            let last = lasts.of(&series)?;
+            let last = lasts.last(&series);
             let before = before.iter().find(|before| before.name == series.name).unwrap_or(&none);
             let ending = course.filter(|_| what.is_room()).and_then(|course| course.ending(&series, before));
             Ok(Trace { series, last, course, ending })
@@ -308,26 +307,31 @@ impl Reading<'_> {
     }
 }
 
-/// What the last looks saw, read once for all series that end with the same stretch.
-struct Lasts<'a> {
-    reading: &'a Reading<'a>,
+/// What the last looks saw, read once for all series that end with the same stretch: by when that begins, and by name.
+struct Lasts {
     what: What,
     known: BTreeMap<u64, Option<BTreeMap<String, Amount>>>,
 }
 
-impl Lasts<'_> {
-    fn of(&mut self, series: &Series) -> Result<Option<Amount>> {
-        let Some(stretch) = series.points().last() else { return Ok(None) };
-        let until_ms = stretch.end_ms().min(self.reading.window.to_ms);
-        let found = match self.known.entry(stretch.at_ms) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(free) => {
-                free.insert(self.reading.store.last(self.what, stretch.at_ms, until_ms)?)
-            }
-        };
-        let Some(found) = found else { return Ok(None) };
+impl Lasts {
+    fn of(reading: &Reading<'_>, what: What, all: &[Series]) -> Result<Self> {
+        let mut ends: BTreeMap<u64, (u64, BTreeSet<&str>)> = BTreeMap::new();
+        for series in all {
+            let Some(stretch) = series.points().last() else { continue };
+            let until_ms = stretch.end_ms().min(reading.window.to_ms);
+            ends.entry(stretch.at_ms).or_insert((until_ms, BTreeSet::new())).1.insert(&series.name);
+        }
+        let mut known = BTreeMap::new();
+        for (since_ms, (until_ms, names)) in ends {
+            known.insert(since_ms, reading.store.last(what, &names, (since_ms, until_ms))?);
+        }
+        Ok(Self { what, known })
+    }
+
+    fn last(&self, series: &Series) -> Option<Amount> {
+        let found = self.known.get(&series.points().last()?.at_ms)?.as_ref()?;
         let none = self.what.is_counted_whole().then_some(Amount::exact(0));
-        Ok(found.get(&series.name).copied().or(none))
+        found.get(&series.name).copied().or(none)
     }
 }
 
