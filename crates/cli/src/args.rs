@@ -90,7 +90,7 @@ impl Portolan {
         });
         match (&self.general.from, other) {
             (Some(_), Some(other)) => Err(Misuse(format!(
-                "the argument '--from <FILE>' cannot be used with '{other}'; see: portolan --help"
+                "the argument '--from <FILE>' cannot be used with '{other}'; leave one of them out"
             ))),
             _ => Ok(self),
         }
