@@ -80,11 +80,6 @@ impl Session {
         }
     }
 
-    /// Whether a snapshot file is looked at, and not this machine.
-    pub(crate) const fn is_of_file(&self) -> bool {
-        self.from.is_some()
-    }
-
     /// The journal of changes.
     pub(crate) fn journal(&self) -> Result<Journal> {
         changing::journal(|name| std::env::var_os(name), Self::own_of_system())

@@ -206,7 +206,7 @@ fn carried_out(namespace: &Namespace, plan: &Plan) -> Result<(Found, bool)> {
 impl Probe {
     /// Whether there is somebody to ask.
     fn is_about_hosts(&self, session: &Session) -> Result<(), Misuse> {
-        if session.is_of_file() {
+        if session.is_file() {
             let text = "probe asks other hosts, and no snapshot file: leave --from out; --source ADDRESS asks from an \
                         address of this machine";
             return Err(Misuse(text.to_owned()));
