@@ -86,7 +86,10 @@ impl Case<'_> {
 
     /// Cuts it off everywhere; how often.
     pub(crate) fn cut_everywhere(&self) -> usize {
-        tool("reg.exe", &[&["delete"][..], &PENDING, &["/f"]].concat());
+        if self.words.contains("--go-on") {
+            // The one plan that leaves a program behind: the others, which run beside it, keep away from its list.
+            tool("reg.exe", &[&["delete"][..], &PENDING, &["/f"]].concat());
+        }
         let machine = (self.machine)();
         let before = machine.seen();
         let stages = self.stages(&machine);
