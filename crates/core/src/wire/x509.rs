@@ -68,7 +68,7 @@ pub struct Certificate {
     pub issuer: String,
     /// Names and addresses of the subject: `www.example.com`, `192.0.2.1`.
     pub subject_alt_names: Vec<String>,
-    /// Its number.
+    /// Its number, without the zero byte before it by which DER says that it is positive.
     pub serial_number: Vec<u8>,
     /// When it begins to count.
     pub not_before: Time,
@@ -102,7 +102,10 @@ impl Certificate {
         let mut certificate = ber::element(&mut Reader::new(der), SEQUENCE, "Certificate")?;
         let mut tbs = ber::element(&mut certificate, SEQUENCE, "tbsCertificate")?;
         ber::optional(&mut tbs, ber::context_of(0), "version")?;
-        let serial_number = ber::element(&mut tbs, ber::INTEGER, "serialNumber")?.rest().to_vec();
+        let serial_number = match ber::element(&mut tbs, ber::INTEGER, "serialNumber")?.rest() {
+            [0, number @ ..] if !number.is_empty() => number.to_vec(),
+            number => number.to_vec(),
+        };
         let signature_algorithm = algorithm(&mut tbs, "signature")?.0;
         let issuer = name(&mut tbs, "issuer")?;
         let mut validity = ber::element(&mut tbs, SEQUENCE, "validity")?;
@@ -275,6 +278,15 @@ mod tests {
         assert_eq!(certificate.signature_algorithm, "ecdsa-with-SHA256");
         assert_eq!(certificate.serial_number[..3], [0x7f, 0x86, 0x34]);
         assert_eq!(certificate.holder(), "lab.test");
+    }
+
+    #[test]
+    fn a_serial_number_s_sign_is_none_of_its_digits() {
+        let at = EC.windows(3).position(|bytes| bytes == [0x7f, 0x86, 0x34]).unwrap();
+        let mut certificate = EC.to_vec();
+        certificate[at] = 0;
+        let serial_number = Certificate::read(&certificate).unwrap().serial_number;
+        assert_eq!((&serial_number[..2], serial_number.len()), (&[0x86, 0x34][..], 19));
     }
 
     #[test]
