@@ -4,11 +4,12 @@
 //! (SYN_RECEIVED, orphans, TIME_WAIT); Windows gives none at all. Left out: what opened and closed between the looks,
 //! which neither of them saw.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 
+use crate::owner::Holder;
 use crate::snapshot::{GapReason, Snapshot};
-use crate::socket::Socket;
+use crate::socket::{OwnerState, Socket};
 
 /// What changed, as indexes into the sockets of the two looks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +43,38 @@ pub fn between(earlier: &Snapshot, now: &Snapshot) -> Comparison {
         Comparison::Anew
     } else {
         Comparison::Changes(paired(&earlier.sockets, &now.sockets))
+    }
+}
+
+/// Gives sockets whose owners a look did not see those that they had in the earlier one: a process that ends lets go of
+/// its descriptors a little before its sockets close. `kept` has the inodes of sockets to which that has just been done;
+/// it is done once to each, since what stays open longer may be held by somebody who cannot be seen.
+pub fn keep_owners(earlier: &Snapshot, now: &mut Snapshot, kept: &mut HashSet<u32>) {
+    let before = std::mem::take(kept);
+    let lacks = |socket: &Socket| {
+        let inode = socket.inode;
+        inode != 0 && socket.owner_state == OwnerState::Hidden && !before.contains(&inode)
+    };
+    let lacking: HashSet<u32> = now.sockets.iter().filter(|s| lacks(s)).map(|s| s.inode).collect();
+    let had = earlier.sockets.iter().filter(|s| s.holder_count > 0 && lacking.contains(&s.inode));
+    let had: HashMap<u32, &Socket> = had.map(|socket| (socket.inode, socket)).collect();
+    for socket in now.sockets.iter_mut().filter(|socket| lacks(socket)) {
+        let Some(then) = had.get(&socket.inode) else { continue };
+        let first = now.holders.len();
+        for holder in earlier.holders_of(then) {
+            let Some(owner) = earlier.owners.get(holder.owner as usize) else { continue };
+            let known =
+                now.owners.iter().position(|o| (o.pid, o.started_ms) == (owner.pid, owner.started_ms));
+            let place = known.unwrap_or(now.owners.len());
+            if known.is_none() {
+                now.owners.push(owner.clone());
+            }
+            now.holders.push(Holder { owner: u32::try_from(place).unwrap_or(u32::MAX), ..*holder });
+        }
+        socket.first_holder = u32::try_from(first).unwrap_or(u32::MAX);
+        socket.holder_count = u16::try_from(now.holders.len() - first).unwrap_or(u16::MAX);
+        socket.owner_state = then.owner_state;
+        kept.insert(socket.inode);
     }
 }
 
@@ -124,6 +157,7 @@ impl Pairing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::owner::Owner;
     use crate::snapshot::Gap;
     use crate::socket::{State, Transport};
 
@@ -190,6 +224,35 @@ mod tests {
         let alike = socket(State::Listen, HERE, NOBODY, 0);
         assert_eq!(changes(&[alike; 3], &[alike; 2]), (vec![], vec![2], vec![]));
         assert_eq!(changes(&[alike; 2], &[alike; 3]), (vec![2], vec![], vec![]));
+    }
+
+    #[test]
+    fn a_socket_whose_process_is_just_ending_keeps_its_owner_for_one_look() {
+        let owner = |pid| Owner { pid, started_ms: Some(1), ..Owner::default() };
+        let look = |inode, owners: &[Owner], holder: Option<u32>| {
+            let mut socket = socket(State::Listen, HERE, NOBODY, inode);
+            socket.owner_state = if holder.is_some() { OwnerState::Seen } else { OwnerState::Hidden };
+            socket.holder_count = u16::from(holder.is_some());
+            let holders = holder.map(|owner| Holder { owner, descriptor: 3 }).into_iter().collect();
+            Snapshot { sockets: vec![socket], owners: owners.to_vec(), holders, ..Snapshot::default() }
+        };
+        let pids = |seen: &Snapshot| -> Vec<u32> {
+            seen.owners_of(&seen.sockets[0]).iter().map(|owner| owner.pid).collect()
+        };
+        let mut kept = HashSet::new();
+        let earlier = look(7, &[owner(10), owner(11)], Some(1));
+        let mut ending = look(7, &[owner(10)], None);
+        keep_owners(&earlier, &mut ending, &mut kept);
+        assert_eq!((pids(&ending), ending.sockets[0].owner_state), (vec![11], OwnerState::Seen));
+        // It stayed: somebody holds it who is not seen.
+        let mut later = look(7, &[], None);
+        keep_owners(&ending, &mut later, &mut kept);
+        assert_eq!((pids(&later), later.sockets[0].owner_state), (vec![], OwnerState::Hidden));
+        // Another socket, or one whose owner is seen, is none of that.
+        for (mut now, pid) in [(look(8, &[], None), vec![]), (look(7, &[owner(12)], Some(0)), vec![12])] {
+            keep_owners(&earlier, &mut now, &mut kept);
+            assert_eq!((pids(&now), kept.len()), (pid, 0));
+        }
     }
 
     #[test]

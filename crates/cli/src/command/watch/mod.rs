@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use portolan_core::census::States;
-use portolan_core::changes::{Changes, Comparison, between};
+use portolan_core::changes::{Changes, Comparison, between, keep_owners};
 use portolan_core::snapshot::{Gap, GapReason, Snapshot};
 use portolan_core::socket::Socket;
 use portolan_host::sys::{EndKeys, EndSignals};
@@ -134,11 +134,13 @@ impl Seen {
 }
 
 impl Watch {
-    fn look(&self, session: &Session) -> Result<Seen> {
+    /// Looks; `keep` gives sockets owners that this look did not see, before it is told which of them match.
+    fn look(&self, session: &Session, keep: impl FnOnce(&mut Snapshot)) -> Result<Seen> {
         let owners = if self.no_owners { OwnerSearch::None } else { OwnerSearch::All };
         // Every state: what leaves one that is wanted has changed, and not gone.
         let sockets = SocketFilter { states: BTreeSet::new(), ..self.filter.for_kernel() };
-        let snapshot = session.see(Look { sockets: Some(sockets), owners, ..Look::default() })?;
+        let mut snapshot = session.see(Look { sockets: Some(sockets), owners, ..Look::default() })?;
+        keep(Arc::make_mut(&mut snapshot));
         let uids: HashSet<u32> = self.filter.uids(session, &snapshot)?;
         let mut wanted = vec![false; snapshot.sockets.len()];
         for index in self.filter.choose(&snapshot, &uids) {
@@ -213,23 +215,26 @@ struct Watching<'a> {
     tally: Tally,
     /// What was told not to be seen.
     unseen: BTreeSet<String>,
+    /// Sockets that have their owners from the look before, by inode.
+    kept: HashSet<u32>,
 }
 
 impl<'a> Watching<'a> {
     fn begin(watch: &'a Watch, session: &'a Session) -> Result<(Self, Batch)> {
-        let before = watch.look(session)?;
+        let before = watch.look(session, |_| ())?;
         let tally = Tally { states: before.states(), ..Tally::default() };
         let unseen = before.unseen();
         let batch = Batch {
             gaps: before.snapshot.gaps.clone(),
             ..Batch::new(Event::Begun, &before.snapshot, &before.snapshot, session.services(), &tally)
         };
-        Ok((Self { watch, session, before, tally, unseen }, batch))
+        Ok((Self { watch, session, before, tally, unseen, kept: HashSet::new() }, batch))
     }
 
     /// Looks again.
     fn go_on(&mut self) -> Result<Batch> {
-        let now = self.watch.look(self.session)?;
+        let (before, kept) = (&self.before.snapshot, &mut self.kept);
+        let now = self.watch.look(self.session, |now| keep_owners(before, now, kept))?;
         let comparison = between(&self.before.snapshot, &now.snapshot);
         // Where no socket matches nobody looks for owners: what was not seen of them is not seen now.
         let owners = self.unseen.iter().filter(|name| name.starts_with("owners ")).cloned();
