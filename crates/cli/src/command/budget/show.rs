@@ -36,10 +36,11 @@ pub(super) fn blocks(sheet: &Sheet) -> Vec<Block> {
         let rest = grouped((sheet.room.len() - shown) as u64);
         blocks.push(Block::Line(format!("and {rest} more destinations with as much room or more").into()));
     }
-    blocks.push(Block::gap());
-    blocks.extend(users(sheet));
-    blocks.extend(limits(sheet));
-    blocks.extend(reasons(sheet));
+    let beside: Vec<Block> = [users(sheet), limits(sheet), reasons(sheet)].into_iter().flatten().collect();
+    if !beside.is_empty() {
+        blocks.push(Block::gap());
+        blocks.extend(beside);
+    }
     let findings = advice::blocks(&sheet.findings);
     if !findings.is_empty() {
         blocks.push(Block::gap());

@@ -6,6 +6,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use portolan_core::owner::{Holder, Origin, Owner};
 use portolan_core::snapshot::{Gap, GapReason, Reading};
 use portolan_core::socket::{OwnerState, Socket};
+use portolan_core::wording::counted;
 
 use super::process::Describer;
 use super::remembered;
@@ -169,8 +170,9 @@ fn note_hidden(sockets: &[Socket], gaps: &mut Vec<Gap>) {
     let hidden = sockets.iter().filter(|socket| socket.owner_state == OwnerState::Hidden).count();
     if hidden > 0 && gaps.is_empty() {
         let detail = format!(
-            "the holders of {hidden} sockets are not in /proc: the kernel itself, a process of another pid namespace, \
-             or one that closed the socket meanwhile"
+            "the holders of {} are not in /proc: the kernel itself, a process of another pid namespace, or one that \
+             closed the socket meanwhile",
+            counted(hidden, "socket")
         );
         gaps.push(Gap::new("owners", GapReason::Unsupported, detail));
     }
