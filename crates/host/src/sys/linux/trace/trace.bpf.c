@@ -4,17 +4,17 @@
 // when they are over, or when the connection that connect() began is.
 //
 // Sources: linux/bpf.h (helpers), net/socket.c, net/ipv4/tcp_ipv4.c, net/ipv4/af_inet.c, include/net/sock.h; the
-// tracepoints syscalls:sys_enter_*, sys_exit_* and sock:inet_sock_set_state. Built by `cargo xtask bpf` with Debian's clang into trace.bpf.o; loaded by object.rs and
-// program.rs, which knows the layout of `settings` and `event`. Where members of the kernel's structures lie comes
-// from the kernel's BTF, as numbers in `settings`.
+// tracepoints syscalls:sys_enter_*, sys_exit_* and sock:inet_sock_set_state. Built by `cargo xtask bpf` with Debian's
+// clang into trace.bpf.o; loaded by object.rs and program.rs, which knows the layout of `settings` and `event`. Where
+// members of the kernel's structures lie comes from the kernel's BTF, as numbers in `settings`.
 //
 // Calls are seen by the tracepoints of their system calls. States of TCP sockets come by the raw tracepoint, in
 // whatever context the kernel is then; only the step into SYN_SENT and LISTEN is certain to be the caller's own.
 //
 // Left out on purpose: calls of 32-bit programs on a 64-bit kernel, which pass no such tracepoint, until they come to
 // SYN_SENT; bind() by io_uring, likewise; sendto() and sendmsg(), which are too frequent to look at; AF_UNSPEC and
-// AF_UNIX addresses; connect() to the end that a socket is connected to already (EISCONN). fentry would see more, but a compiler may have put the function into its callers, and then
-// it is silently never called.
+// AF_UNIX addresses; connect() to the end that a socket is connected to already (EISCONN). fentry would see more, but
+// a compiler may have put the function into its callers, and then it is silently never called.
 
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -233,8 +233,8 @@ INLINE void begin(u32 kind, u32 descriptor, u64 address, s64 length)
 }
 
 // Tells of a call; who made it is in `connection`, or else the running task.
-INLINE void tell(const struct settings *at, u32 kind, u32 outcome, s32 error, u64 began, u32 network, const struct ends *ends,
-		 const struct connection *connection)
+INLINE void tell(const struct settings *at, u32 kind, u32 outcome, s32 error, u64 began, u32 network,
+		 const struct ends *ends, const struct connection *connection)
 {
 	struct event *event = ring_reserve(&events_map, sizeof *event, 0);
 	if (!event) {
