@@ -62,10 +62,16 @@ impl Series {
         self.runs.iter().flatten()
     }
 
-    /// The means in the middle of their stretches, for [`crate::trend::slope`].
+    /// The means in the middle of their stretches, for [`crate::trend::slope`], in the order of time: the middle of a
+    /// minute lies after looks that begin in it.
     pub fn samples(&self) -> Vec<Sample> {
-        let sample = |point: &Point| Sample { at_ms: point.at_ms + point.span_ms / 2, value: point.mean };
-        self.points().map(sample).collect()
+        let sample = |point: &Point| Sample {
+            at_ms: point.at_ms.saturating_add(point.span_ms / 2),
+            value: point.mean,
+        };
+        let mut samples: Vec<Sample> = self.points().map(sample).collect();
+        samples.sort_by_key(|sample| sample.at_ms);
+        samples
     }
 }
 
@@ -85,6 +91,14 @@ mod tests {
         assert_eq!(lengths, [3, 1]);
         assert_eq!(series.points().count(), 4);
         assert_eq!(series.samples()[1], Sample { at_ms: 7500, value: 2.0 });
+    }
+
+    #[test]
+    fn samples_are_in_the_order_of_time_where_a_long_stretch_has_short_ones_in_it() {
+        let series = Series::new("x", [point(0, 60_000), point(10_000, 5000), point(20_000, 5000)]);
+        let at: Vec<u64> = series.samples().iter().map(|sample| sample.at_ms).collect();
+        assert_eq!(at, [12_500, 22_500, 30_000]);
+        assert!(crate::course::course(&series).is_some());
     }
 
     #[test]
