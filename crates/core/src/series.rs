@@ -63,7 +63,8 @@ impl Series {
     }
 
     /// The means in the middle of their stretches, for [`crate::trend::slope`], in the order of time: the middle of a
-    /// minute lies after looks that begin in it.
+    /// long stretch lies after short ones that begin in it, as where a recorder looked every five seconds and its follower
+    /// looks oftener.
     pub fn samples(&self) -> Vec<Sample> {
         let sample = |point: &Point| Sample {
             at_ms: point.at_ms.saturating_add(point.span_ms / 2),

@@ -93,23 +93,23 @@ pub(crate) fn play(
     let mut rows = statement.query((whole_before(run, from), end.saturating_add(1).min(run.end)))?;
     let mut numbers = Numbers::new();
     let mut before: Option<(i64, u64, Seen)> = None;
-    let mut tell = |look: Option<(i64, u64, Seen)>, numbers: &Numbers, later: Option<u64>| {
+    let mut tell = |look: Option<(i64, u64, Seen)>, numbers: &Numbers, later: Option<u64>, late: u64| {
         let Some((_, at_ms, seen)) = look.filter(|(seq, ..)| *seq >= from && *seq < end) else { return };
-        // A look that came late was long under way; one that did not come for longer left a gap.
-        let late = run.interval_ms.saturating_mul(5) / 2;
         let until = later.map(|later| later.saturating_sub(at_ms)).filter(|span| (1..=late).contains(span));
         let span_ms = until.unwrap_or(run.interval_ms);
         found(&Look { at_ms, span_ms, seen, numbers });
     };
     while let Some(row) = rows.next()? {
         let (seq, at_ms) = (row.get::<_, i64>(0)?, row.get::<_, i64>(1)?.cast_unsigned());
-        tell(before, &numbers, Some(at_ms));
+        // A look that came late was long under way; one that did not come for longer left a gap.
+        tell(before, &numbers, Some(at_ms), run.interval_ms.saturating_mul(5) / 2);
         let follows = before.is_some_and(|(last, ..)| last + 1 == seq);
         let data = row.get_ref(2)?.as_blob().unwrap_or_default();
         let seen = pack::apply(data, &mut numbers, follows, &wanted).ok().flatten();
         before = seen.map(|seen| (seq, at_ms, seen));
     }
-    tell(before, &numbers, None);
+    // The last look of a run stands for an interval, unless the next run looked before that.
+    tell(before, &numbers, at(connection, run.end)?, run.interval_ms);
     Ok(())
 }
 

@@ -105,6 +105,22 @@ fn time_without_a_look_is_a_gap_on_every_level() {
     }
 }
 
+#[test]
+fn a_look_ends_where_another_recorder_looks_before_its_interval_is_over() {
+    let folder = Folder::new("follower");
+    let file = folder.file("h.db");
+    let looks = [(0, 5000, 0), (300, 5000, 0), (700, 5000, 9), (1200, 50, 9)];
+    for (at_ms, interval_ms, owned) in looks {
+        let mut recorder = Recorder::open(&file, Options { interval_ms, ..options() }).unwrap();
+        recorder.append(&entry(START + at_ms, &[("a", owned)])).unwrap();
+    }
+    let found = series(&file, What::Owner, 1_000_000);
+    let stretches: Vec<_> = found[0].points().map(|p| (p.at_ms - START, p.span_ms)).collect();
+    assert_eq!(stretches, [(0, 300), (300, 400), (700, 500), (1200, 50)]);
+    let samples = found[0].samples();
+    assert!(samples.is_sorted_by_key(|sample| sample.at_ms), "{samples:?}");
+}
+
 /// A number that looks like chance, and is the same every time.
 fn chance(state: &mut u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
