@@ -64,12 +64,12 @@ impl Answer {
         let mut controller = File::from(controller);
         controller.write_all(typed.as_bytes()).expect("the terminal takes input");
         let mut written = Vec::new();
-        let mut buffer = [0; 4096];
-        // A terminal whose programs have gone answers with EIO.
-        while let Ok(length @ 1..) = controller.read(&mut buffer) {
-            written.extend_from_slice(&buffer[..length]);
-        }
+        // What comes before somebody waits for the program: it must not stand still on a full terminal.
+        drain(&mut controller, &mut written);
         let code = child.wait().expect("a child can be waited for").code();
+        // The kernel looks for input first and for a closed terminal then: what is written and closed between the two is
+        // told as an end, and is still there for the next who reads.
+        drain(&mut controller, &mut written);
         let output = String::from_utf8_lossy(&written).into_owned();
         Self { command: shown, code, output, errors: String::new() }
     }
@@ -91,6 +91,15 @@ impl Answer {
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.output).unwrap_or_else(|error| panic!("no JSON: {error}: {self}"))
+    }
+}
+
+/// Reads until no program has the terminal any more: then it answers with EIO.
+fn drain(controller: &mut File, written: &mut Vec<u8>) {
+    match controller.read_to_end(written) {
+        Ok(_) => {}
+        Err(error) if error.raw_os_error() == Some(libc::EIO) => {}
+        Err(error) => panic!("the terminal cannot be read: {error}"),
     }
 }
 
