@@ -75,7 +75,8 @@ fn a_missing_way_is_unreachable_at_once() {
     for host in ["10.1.0.1", "10.2.0.1", "10.3.0.1", "10.4.0.1", "2001:db8::1"] {
         let start = Instant::now();
         let (verdicts, _) = swept(&namespace, &Manner::default(), ports(host, [80, 443]));
-        assert!(start.elapsed() < Duration::from_secs(1), "{host}");
+        // Silence would take three tries, of seconds.
+        assert!(start.elapsed() < Duration::from_secs(2), "{host}");
         for verdict in verdicts.values() {
             assert_eq!(verdict.state, PortState::Unreachable, "{host}: {verdict:?}");
             assert!(matches!(verdict.reason, Reason::System { .. }), "{host}: {verdict:?}");
