@@ -396,6 +396,7 @@ fn the_exit_code_and_one_line_tell_what_went_wrong() {
     for (arguments, part) in [
         (&["no-such-host.invalid", "-p", "80"][..], "cannot resolve 'no-such-host.invalid'"),
         (&["192.0.2.7", "-p", "80"], "no way leads from here to 192.0.2.7: Network is unreachable"),
+        (&["fe80::1%lo", "-p", "80"], "see: portolan probe fe80::1%lo\n"),
         (&["127.0.0.1", "-p", "80", "--rate", "0"], "'0' is no rate"),
         (&["no-such-host.invalid"], "cannot resolve 'no-such-host.invalid'"),
         (&["127.0.0.1", "-p", "70000"], "port 70000 is too large"),

@@ -28,7 +28,9 @@ pub(super) fn without_way(results: &[Result]) -> Vec<String> {
         let Reason::System { code } = result.reason else { continue };
         let line = zone_hint(&result.host, result.address).unwrap_or_else(|| {
             let why = std::io::Error::from_raw_os_error(code);
-            format!("no way leads from here to {}: {why}; see: portolan probe {0}", result.address)
+            // An address of one link is none without its zone.
+            let to = if result.host.contains('%') { &result.host } else { &result.address.to_string() };
+            format!("no way leads from here to {to}: {why}; see: portolan probe {to}")
         });
         if !lines.contains(&line) && lines.len() < MOST_WITHOUT_WAY {
             lines.push(line);
