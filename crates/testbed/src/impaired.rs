@@ -123,10 +123,10 @@ impl Line {
             if ended {
                 return;
             }
-            let now = Instant::now();
             for (from, _) in [near, far].into_iter().enumerate().filter(|(_, ready)| *ready) {
-                self.take_in(from, &mut under_way[1 - from], &mut packet, now);
+                self.take_in(from, &mut under_way[1 - from], &mut packet);
             }
+            let now = Instant::now();
             for (to, queue) in under_way.iter_mut().enumerate() {
                 while queue.front().is_some_and(|(due, _)| *due <= now)
                     && let Some((_, packet)) = queue.pop_front()
@@ -139,18 +139,13 @@ impl Line {
     }
 
     /// Reads what an end sends, as far as it goes without waiting.
-    fn take_in(
-        &mut self,
-        from: usize,
-        queue: &mut VecDeque<(Instant, Vec<u8>)>,
-        packet: &mut [u8],
-        now: Instant,
-    ) {
+    fn take_in(&mut self, from: usize, queue: &mut VecDeque<(Instant, Vec<u8>)>, packet: &mut [u8]) {
         while let Ok(length @ 1..) = (&self.ends[from]).read(packet) {
             let lost = self.is_lost() || queue.len() >= MOST;
             self.counts[usize::from(lost)].fetch_add(1, Ordering::Relaxed);
             if !lost {
-                queue.push_back((now + self.impairment.delay, packet[..length].to_vec()));
+                // Of each its own time: some come while others are read, and none is under way for less than the delay.
+                queue.push_back((Instant::now() + self.impairment.delay, packet[..length].to_vec()));
             }
         }
     }
