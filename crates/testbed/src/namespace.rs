@@ -164,7 +164,24 @@ impl Namespace {
         other.raise(&interface, other_address);
         self.await_own(address);
         other.await_own(other_address);
+        self.await_peer(address, other, other_address);
         interface
+    }
+
+    /// Waits until a datagram has come through a new cable. The kernel makes devices ready on threads that a busy machine
+    /// keeps waiting; until then they swallow what is sent, and three questions for a neighbour without an answer are an
+    /// "address unreachable" to whoever asked.
+    #[track_caller]
+    fn await_peer(&self, address: &str, other: &Self, other_address: &str) {
+        let bind = |address: &str| UdpSocket::bind((address.split('/').next().unwrap_or(address), 0));
+        let socket = self.run(|| bind(address)).expect("an address of its own can be bound");
+        let peer = other.run(|| bind(other_address)).expect("an address of its own can be bound");
+        peer.set_read_timeout(Some(Duration::from_secs(1))).expect("a second is a time to wait");
+        let to = peer.local_addr().expect("a bound socket has an address");
+        let until = Instant::now() + Duration::from_secs(20);
+        while socket.send_to(b"?", to).is_err() || peer.recv(&mut [0]).is_err() {
+            assert!(Instant::now() < until, "nothing comes from {address} to {other_address}");
+        }
     }
 
     /// A name that no interface of these tests has.
