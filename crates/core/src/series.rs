@@ -13,7 +13,7 @@ use crate::trend::Sample;
 pub struct Point {
     /// When the stretch begins, milliseconds since 1970-01-01 UTC.
     pub at_ms: u64,
-    /// How long it is, milliseconds: the recorder's interval, a minute, an hour.
+    /// How long it is, milliseconds: until the recorder looked again, or its interval; a minute, an hour.
     pub span_ms: u64,
     /// The least that was seen in it.
     pub min: f64,
@@ -63,8 +63,7 @@ impl Series {
     }
 
     /// The means in the middle of their stretches, for [`crate::trend::slope`], in the order of time: the middle of a
-    /// long stretch lies after short ones that begin in it, as where a recorder looked every five seconds and its follower
-    /// looks oftener.
+    /// long stretch lies after short ones that begin in it, as where a clock went back.
     pub fn samples(&self) -> Vec<Sample> {
         let sample = |point: &Point| Sample {
             at_ms: point.at_ms.saturating_add(point.span_ms / 2),

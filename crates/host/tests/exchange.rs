@@ -237,9 +237,11 @@ fn a_cancelled_exchange_ends_soon() {
             thread::sleep(Duration::from_millis(200));
             cancel.store(true, std::sync::atomic::Ordering::Relaxed);
         });
-        let talks = vec![talk("dns", socket.local_addr().unwrap(), Via::Udp)];
-        let manner = Manner { wait: Some(Duration::from_secs(30)), ..Manner::default() };
-        exchange(&Namespace::Own, &manner, &mut Several(talks, Vec::new()), &cancel).unwrap();
+        // To its end it would take twenty seconds.
+        let pace = Some(Duration::from_secs(1));
+        let talk = Talk { tries: 20, pace, ..talk("dns", socket.local_addr().unwrap(), Via::Udp) };
+        let mut agenda = Several(vec![talk], Vec::new());
+        exchange(&Namespace::Own, &Manner::default(), &mut agenda, &cancel).unwrap();
     });
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }

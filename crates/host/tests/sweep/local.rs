@@ -172,7 +172,7 @@ fn cancelling_keeps_what_was_found() {
             cancel.store(true, Ordering::Relaxed);
         }
     };
-    // All of them would take eleven seconds.
+    // To its end it would take forty seconds.
     let manner = Manner { rate: NonZeroU32::new(1000), ..Manner::default() };
     let tally = sweep(&named, &manner, &mut targets, &cancel, &mut count).unwrap();
     assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
